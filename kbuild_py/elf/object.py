@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A relocatable ELF64 object as plain values.
+
+`ObjectFile` is what every later stage works on: sections with their bytes and relocations, and symbols,
+tied together by indices exactly as in the file (section 0 and symbol 0 are the null entries of the
+format).  Reading (`read.py`) and writing (`write.py`) are the only code that knows the byte layout.
+
+Source of all fields: System V ABI, chapters 4 (object files) and the processor supplements (relocations).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SHN_UNDEF = 0
+SHN_ABS = 0xFFF1
+SHN_COMMON = 0xFFF2
+
+
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """One `Elf64_Rela`: at `offset` of its section, `type` applied to `symbol` (index) plus `addend`."""
+
+    offset: int
+    type: int
+    symbol: int
+    addend: int
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section.  `data` is empty and `size` tells the length for SHT_NOBITS.
+
+    Relocation sections (SHT_RELA), the symbol table and its strings do not appear as sections of their
+    own: relocations hang on the section they apply to, and the writer makes the tables anew.
+    """
+
+    index: int
+    name: str
+    type: int
+    flags: int
+    data: bytes
+    size: int
+    align: int
+    entsize: int = 0
+    link: int = 0
+    info: int = 0
+    relocations: tuple[Relocation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """One symbol.  `section` is a section's index, or SHN_UNDEF, SHN_ABS or SHN_COMMON."""
+
+    index: int
+    name: str
+    value: int
+    size: int
+    type: int  # STT_*
+    bind: int  # STB_*
+    visibility: int  # STV_* with the processor's bits of st_other
+    section: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFile:
+    """A whole relocatable object.
+
+    `sections` is indexed by section index: entries that are not sections of their own here (tables)
+    are kept as empty placeholders so that indices stay those of the file.  `symbols` is indexed by
+    symbol index.
+    """
+
+    path: str
+    machine: int  # EM_*
+    flags: int  # e_flags
+    big_endian: bool
+    sections: tuple[Section, ...]
+    symbols: tuple[Symbol, ...]

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Files that appear whole or not at all, digests, locks, and where the cache is.
+
+Everything that is written goes through `write_atomic` or `folder_atomic`: under a temporary name in
+the same folder, then renamed.  A build that is interrupted (Ctrl-C, full disk, power) therefore never
+leaves an output that looks finished.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from kbuild_py.errors import refuse
+
+CACHE_VARIABLE = "KBUILD_PY_CACHE"
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for packages, prepared trees and symbols ($KBUILD_PY_CACHE moves it)."""
+    override = os.environ.get(CACHE_VARIABLE)
+    return Path(override).absolute() if override else Path(platformdirs.user_cache_dir("kbuild-py"))
+
+
+def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
+    """Write `content` to `path` so that other processes see the old file or the whole new one."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+        temporary.chmod(mode)
+        temporary.rename(path)
+    except OSError as error:
+        raise refuse(path, f"cannot write: {error.strerror}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON (sorted keys, so that equal values are equal files)."""
+    write_atomic(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that this project wrote."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise refuse(path, f"cannot read: {error.strerror}") from error
+    except ValueError as error:
+        raise refuse(path, f"is not valid JSON: {error}", "remove the file and build again") from error
+
+
+@contextmanager
+def folder_atomic(path: Path) -> Iterator[Path]:
+    """Fill the yielded folder; it becomes `path` (replacing what was there) when the block succeeds."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise refuse(path, f"cannot create: {error.strerror}") from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sha256(data: bytes) -> str:
+    """The SHA-256 of `data`, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's content, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `path` (created if missing); a second process waits for the first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a manifest says, as values.  Made by `load.py` only, so a `Manifest` is always a valid one."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class Backend(enum.Enum):
+    """Which kernel side applies the patch."""
+
+    KPATCH = "kpatch"
+    LIVEPATCH = "livepatch"
+
+
+class Consistency(enum.Enum):
+    """When a task may run new code: all tasks at one instant, or each at its own."""
+
+    ATOMIC = "atomic"
+    PER_TASK = "per-task"
+
+
+class When(enum.Enum):
+    """The moments of a boot at which checks run in the guest."""
+
+    BEFORE_LOAD = "before_load"
+    AFTER_LOAD = "after_load"
+    AFTER_UNLOAD = "after_unload"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function that the patch may change; `place` is file:line:column in the manifest."""
+
+    name: str
+    source: str | None
+    force_unsafe: bool
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class PatchedObject:
+    """vmlinux or a module, with the functions declared for it; None is `functions: auto`."""
+
+    name: str
+    functions: tuple[Function, ...] | None
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A command that the guest's shell runs, and what it must print or its exit status.
+
+    stdout:   exact text expected (trailing newlines ignored), or None
+    contains: text that must appear, or None
+    absent:   text that must not appear, or None
+    status:   exit status expected
+    """
+
+    when: When
+    command: str
+    stdout: str | None
+    contains: str | None
+    absent: str | None
+    status: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One manifest.  Paths are absolute; `folder` is where the manifest lies."""
+
+    name: str
+    description: str
+    path: Path
+    folder: Path
+    patches: tuple[Path, ...]
+    kernels: tuple[str, ...]
+    backend: Backend
+    consistency: Consistency
+    objects: tuple[PatchedObject, ...]
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelDescription:
+    """What manifests/kernels/NAME.yaml says.
+
+    release: what `uname -r` prints; names the image and headers packages
+    version: the exact version of the Debian packages
+    flavour: Debian's flavour, the release's last part (amd64, cloud-amd64, rt-amd64)
+    """
+
+    name: str
+    description: str
+    path: Path
+    source: str  # "debian"; other sources come later
+    arch: str  # the kernel's name: x86_64
+    release: str
+    version: str
+    flavour: str
