@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The references: how patched code reaches what it does not bring along.
+
+A patch object refers to functions and variables of the kernel by name.  Some are exported, and the module
+loader finds them.  Most are not, many are static, and a static name may occur several times in the kernel.
+
+KASLR moves the image as a whole, so within one image the distance between two symbols never changes.  A
+reference to a symbol that is not exported therefore becomes an ordinary relocation against an exported
+symbol (the *anchor*) plus that distance, and the module loader has bound it before it applies alternatives,
+paravirt, jump labels and static calls.  Nothing has to be written later into code that those have changed.
+Per-CPU symbols are offsets that KASLR does not move; they have an anchor of their own kind.  The distances
+hold for one image only, which is why the core compares the build ID before anything else, and every symbol
+that kallsyms lists once more by name and position.
+
+Where an address comes from, in this order: a static symbol from the baseline proof (the address that the
+shipped code of this very translation unit uses), a global one from the image's symbols.
+
+One more rule lives here.  Code may store the address of a function that the patch changes (a timer, a
+work item, a table of operations).  Such a pointer must outlive the patch and compare equal to the ones
+stored before, so it gets the address of the old function, which leads to the new one while the patch is
+applied.  Direct calls go to the new function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from kbuild_py.elf.object import SHN_UNDEF, ObjectFile, Relocation, Section, Symbol
+from kbuild_py.errors import Problems, refuse
+from kbuild_py.kernel.image import ImageSymbol
+
+STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
+STT_NOTYPE, STT_SECTION, STT_FILE = 0, 3, 4
+SHF_EXECINSTR = 0x4
+# x86-64 psABI, table 4.9: the relocations that hold an address, and the one that only branches use.
+R_X86_64_64, R_X86_64_PC32, R_X86_64_32, R_X86_64_32S = 1, 2, 10, 11
+DATA_PREFIXES = (".data", ".rodata", ".bss")
+
+
+class SymbolTable(Protocol):
+    """What is asked of the image's symbols (`kernel/symbols.py`)."""
+
+    def named(self, name: str) -> Sequence[ImageSymbol]: ...
+
+    def sympos(self, name: str, address: int) -> int: ...
+
+    def is_percpu(self, address: int) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One line of Module.symvers."""
+
+    name: str
+    crc: int
+    module: str  # "vmlinux" or the module's path
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The patch object of one translation unit.
+
+    source:    the file in the kernel tree, fs/proc/meminfo.c
+    object:    included functions and data; everything else is undefined
+    locals:    undefined names that are static in this translation unit
+    addresses: name -> address in the image, from the baseline proof
+    changed:   included functions that exist in the image, by the name they have in `object`
+    """
+
+    source: str
+    object: ObjectFile
+    locals: frozenset[str]
+    addresses: Mapping[str, int]
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A kernel symbol reached through an anchor: address = anchor + distance.
+
+    sympos is the symbol's position among those of its name, counted from 1; 0 where kallsyms does not
+    list it (then only the build ID vouches for it).
+    """
+
+    name: str
+    sympos: int
+    address: int
+    anchor: str
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """One unit, bound: its undefined symbols are exports or are defined by another unit.
+
+    new_names: changed function -> name under which `object` defines it globally
+    """
+
+    source: str
+    object: ObjectFile
+    new_names: Mapping[str, str]
+
+
+def parse_symvers(text: str, path: str) -> dict[str, Export]:
+    """The exports that a Module.symvers lists (format: kernel, Documentation/kbuild/modules.rst)."""
+    exports = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = line.split("\t")
+        if len(fields) < 4:
+            raise refuse(f"{path}:{number}", "is not a line of a Module.symvers file")
+        namespace = fields[4] if len(fields) > 4 else ""
+        exports[fields[1]] = Export(fields[1], int(fields[0], 16), fields[2], namespace)
+    return exports
+
+
+class Anchors:
+    """Chooses the exported symbols that stand for the image: one for code and data, one for per-CPU."""
+
+    def __init__(self, exports: Mapping[str, Export], symbols: SymbolTable, avoid: Set[str]) -> None:
+        """avoid: names that the patch defines itself; the linker would bind an anchor to those."""
+        self._symbols = symbols
+        self._chosen: dict[bool, ImageSymbol] = {}
+        for name in sorted(exports):
+            export = exports[name]
+            found = symbols.named(name)
+            if export.module != "vmlinux" or export.namespace or name in avoid or len(found) != 1:
+                continue
+            percpu = symbols.is_percpu(found[0].address)
+            if percpu or found[0].type == "T":
+                self._chosen.setdefault(percpu, found[0])
+            if len(self._chosen) == 2:
+                break
+
+    def reach(self, name: str, address: int) -> Reference:
+        """The way to `address`, which the image calls `name`."""
+        anchor = self._chosen.get(self._symbols.is_percpu(address))
+        if anchor is None:
+            raise refuse(name, "the kernel exports no symbol of its kind that it could be reached from")
+        sympos = self._symbols.sympos(name, address)
+        return Reference(name, sympos, address, anchor.name, address - anchor.address)
+
+
+def resolve(
+    units: Sequence[Unit],
+    exports: Mapping[str, Export],
+    symbols: SymbolTable,
+    init_range: tuple[int, int] = (0, 0),
+) -> tuple[tuple[Resolved, ...], tuple[Reference, ...]]:
+    """Bind every undefined symbol of all units, and give changed functions names that can be linked.
+
+    init_range: addresses of the image that are freed after boot.
+    Raises `UserError` with all symbols that cannot be reached.
+    """
+    problems = Problems()
+    changed = {name for unit in units for name in unit.changed}
+    defined = {
+        symbol.name
+        for unit in units
+        for symbol in unit.object.symbols
+        if symbol.section != SHN_UNDEF and symbol.bind != STB_LOCAL
+    }
+    anchors = Anchors(exports, symbols, avoid=defined | changed)
+    references: dict[tuple[str, int], Reference] = {}
+    bound = []
+    for unit in units:
+        reached: dict[int, Reference] = {}
+        for symbol in unit.object.symbols[1:]:
+            if symbol.section != SHN_UNDEF or not symbol.name:
+                continue
+            local = symbol.name in unit.locals
+            if not local and symbol.name in defined - changed:
+                continue
+            # Another unit's changed function is reached through the old one, as everybody else does.
+            by_name = {} if local or symbol.name in changed else exports
+            address = _address(symbol, local, unit, by_name, symbols, problems)
+            if address is None:
+                continue
+            if init_range[0] <= address < init_range[1]:
+                problems.add(
+                    unit.source,
+                    f"patched code refers to '{symbol.name}', which the kernel frees after boot (__init)",
+                    "remove the reference: what it names is gone when the patch is loaded",
+                )
+                continue
+            reached[symbol.index] = anchors.reach(symbol.name, address)
+        old_entries = {
+            symbol.index: anchors.reach(symbol.name, unit.addresses[symbol.name])
+            for symbol in unit.object.symbols
+            if symbol.section != SHN_UNDEF and symbol.name in unit.changed and symbol.name in unit.addresses
+        }
+        obj, used = _bind(unit.object, reached, old_entries)
+        bound.append(obj)
+        references.update(((item.name, item.address), item) for item in used)
+    problems.raise_if_any()
+    published = _publish(units, bound)
+    ordered = sorted(references.values(), key=lambda item: (item.name, item.address))
+    return published, tuple(ordered)
+
+
+def _address(
+    symbol: Symbol,
+    local: bool,
+    unit: Unit,
+    exports: Mapping[str, Export],
+    symbols: SymbolTable,
+    problems: Problems,
+) -> int | None:
+    """Where an undefined symbol is in the image; None when it stays as it is or a problem was added."""
+    name = symbol.name
+    if not local:
+        export = exports.get(name)
+        if export is not None and not export.namespace:
+            return None
+        globals_ = [found for found in symbols.named(name) if found.type.isupper()]
+        if len(globals_) == 1:
+            return globals_[0].address
+    if name in unit.addresses:
+        return unit.addresses[name]
+    found = symbols.named(name)
+    if len(found) == 1:
+        return found[0].address
+    if not found and symbol.bind == STB_WEAK:
+        return None
+    if not found:
+        cause = f"patched code refers to '{name}', which the kernel image does not have"
+        problems.add(
+            unit.source,
+            cause,
+            "if another file of the patch is to define it, that file must be part of the patch; if it is "
+            "removed or inlined everywhere in this kernel, add a copy of it to the patched file",
+        )
+    else:
+        problems.add(
+            unit.source,
+            f"patched code refers to '{name}', which names {len(found)} symbols of the kernel image, and no "
+            "code of this file shows which one it means",
+            "use a symbol with a unique name, or one that the unpatched file already uses",
+        )
+    return None
+
+
+def _is_entry_pointer(section: Section, relocation: Relocation, offset: int) -> bool:
+    """Whether a relocation stores or loads a function's address, and does not call it.
+
+    offset: of the target within the function, as relocation addend and symbol give it.
+    Calls and jumps carry R_X86_64_PLT32 (binutils since 2.31, kernel commit b21ebf2fb4cd).
+    """
+    if not (section.flags & SHF_EXECINSTR or section.name.startswith(DATA_PREFIXES)):
+        return False
+    if relocation.type in (R_X86_64_64, R_X86_64_32, R_X86_64_32S):
+        return offset == 0
+    return relocation.type == R_X86_64_PC32 and offset == -4
+
+
+def _bind(
+    obj: ObjectFile, reached: Mapping[int, Reference], old_entries: Mapping[int, Reference]
+) -> tuple[ObjectFile, list[Reference]]:
+    """The object with references moved to anchors, and the references that relocations really use."""
+    symbols = list(obj.symbols)
+    anchor_index: dict[str, int] = {
+        symbol.name: symbol.index for symbol in symbols if symbol.section == SHN_UNDEF and symbol.index
+    }
+    entries = {(symbols[index].section, symbols[index].value): item for index, item in old_entries.items()}
+    used: dict[Reference, None] = {}
+
+    def through(reference: Reference, relocation: Relocation, addend: int) -> Relocation:
+        used[reference] = None
+        index = anchor_index.get(reference.anchor)
+        # A static symbol of the anchor's name would be undefined under that name, too.
+        if index is None or index in reached:
+            index = len(symbols)
+            anchor_index[reference.anchor] = index
+            symbols.append(Symbol(index, reference.anchor, 0, 0, STT_NOTYPE, STB_GLOBAL, 0, SHN_UNDEF))
+        return replace(relocation, symbol=index, addend=addend + reference.distance)
+
+    sections = []
+    for section in obj.sections:
+        relocations = []
+        for relocation in section.relocations:
+            target = obj.symbols[relocation.symbol]
+            reference = reached.get(relocation.symbol)
+            if reference is not None:
+                relocation = through(reference, relocation, relocation.addend)
+            else:
+                for base in (0, -4) if target.section != SHN_UNDEF else ():
+                    entry = entries.get((target.section, target.value + relocation.addend - base))
+                    if entry is not None and _is_entry_pointer(section, relocation, base):
+                        relocation = through(entry, relocation, base)
+                        break
+            relocations.append(relocation)
+        sections.append(replace(section, relocations=tuple(relocations)))
+    return _without_unused(replace(obj, sections=tuple(sections), symbols=tuple(symbols))), list(used)
+
+
+def _without_unused(obj: ObjectFile) -> ObjectFile:
+    """The object without undefined symbols that no relocation names."""
+    needed = {relocation.symbol for section in obj.sections for relocation in section.relocations}
+    kept = [
+        symbol
+        for symbol in obj.symbols
+        if symbol.index == 0 or symbol.section != SHN_UNDEF or symbol.index in needed
+    ]
+    renumber = {symbol.index: index for index, symbol in enumerate(kept)}
+    sections = tuple(
+        replace(
+            section,
+            relocations=tuple(replace(item, symbol=renumber[item.symbol]) for item in section.relocations),
+        )
+        for section in obj.sections
+    )
+    symbols = tuple(replace(symbol, index=index) for index, symbol in enumerate(kept))
+    return replace(obj, sections=sections, symbols=symbols)
+
+
+def _publish(units: Sequence[Unit], bound: Sequence[ObjectFile]) -> tuple[Resolved, ...]:
+    """Make changed functions global, so that the patch module's tables can name them.
+
+    A name that another unit defines or refers to gets the file's name as suffix.
+    """
+    results = []
+    for position, (unit, obj) in enumerate(zip(units, bound, strict=True)):
+        others = {
+            symbol.name
+            for index, other in enumerate(bound)
+            for symbol in other.symbols
+            if index != position and (symbol.bind != STB_LOCAL or symbol.name in units[index].changed)
+        }
+        undefined = {symbol.name for symbol in obj.symbols if symbol.section == SHN_UNDEF}
+        new_names = {}
+        symbols = list(obj.symbols)
+        for symbol in obj.symbols:
+            if symbol.section == SHN_UNDEF or symbol.name not in unit.changed:
+                continue
+            name = symbol.name
+            if name in undefined or name in others:
+                name = f"{name}.{_identifier(unit.source)}"
+            new_names[symbol.name] = name
+            symbols[symbol.index] = replace(symbol, name=name, bind=STB_GLOBAL, visibility=0)
+        results.append(Resolved(unit.source, replace(obj, symbols=tuple(symbols)), new_names))
+    return tuple(results)
+
+
+def _identifier(source: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in source)
+
+
+def undefined_names(objects: Iterable[ObjectFile]) -> frozenset[str]:
+    """All names that the objects leave to others."""
+    return frozenset(
+        symbol.name for obj in objects for symbol in obj.symbols[1:] if symbol.section == SHN_UNDEF
+    )
