@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from kbuild_py.files import read_json, write_json
 
@@ -54,5 +55,6 @@ class TargetKernel:
     @classmethod
     def load(cls, path: Path) -> TargetKernel:
         """Read what `save` wrote."""
-        facts = read_json(path)
-        return cls(**{key: Path(value) if key in PATHS else value for key, value in facts.items()})
+        facts: dict[str, Any] = read_json(path)
+        facts.update((key, Path(facts[key])) for key in PATHS)
+        return cls(**facts)

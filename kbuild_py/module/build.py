@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Modules through the kernel's own external module build (Documentation/kbuild/modules.rst).
+
+The folder that is built in holds everything: sources, Kbuild, patch objects.  Nothing of where it lies
+may reach the module: no debug information, and paths are mapped away.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from kbuild_py.errors import refuse
+from kbuild_py.files import folder_atomic, write_atomic
+from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.run import run
+
+# Variables of the user's shell that kbuild would listen to.
+KBUILD_VARIABLES = (
+    "ARCH",
+    "CROSS_COMPILE",
+    "KAFLAGS",
+    "KBUILD_CFLAGS",
+    "KBUILD_EXTRA_SYMBOLS",
+    "KBUILD_OUTPUT",
+    "KBUILD_VERBOSE",
+    "KCFLAGS",
+    "KCPPFLAGS",
+    "LDFLAGS_MODULE",
+    "LLVM",
+    "MAKEFLAGS",
+    "MAKEFILES",
+    "O",
+    "V",
+    "W",
+)
+
+
+def build_module(kernel: TargetKernel, folder: Path, name: str, *, extra_symbols: Path | None = None) -> Path:
+    """Build `folder`/`name`.ko from the Kbuild in `folder`; the log is `folder`/build.log.
+
+    extra_symbols: a Module.symvers with exports of other modules that this one uses.
+    Raises `UserError` with kbuild's output when it fails or leaves a symbol unresolved.
+    """
+    for shipped in folder.glob("*.o_shipped"):
+        # modpost wants the record of how each object was made; these were made before.
+        (folder / f".{shipped.name.removesuffix('_shipped')}.cmd").touch()
+    argv = [
+        "make",
+        "-C",
+        str(kernel.headers),
+        f"M={folder}",
+        f"KCFLAGS=-g0 -ffile-prefix-map={folder}/=",
+        *([f"KBUILD_EXTRA_SYMBOLS={extra_symbols}"] if extra_symbols else []),
+        "modules",
+    ]
+    run(argv, log=folder / "build.log", env=dict.fromkeys(KBUILD_VARIABLES, ""))
+    module = folder / f"{name}.ko"
+    if not module.exists():
+        raise refuse(folder / "build.log", f"the kernel's build made no {name}.ko", "read the log")
+    return module
+
+
+def build_core(kernel: TargetKernel, sources: Path, output: Path) -> None:
+    """Build the core module for `kernel`; `output` becomes a folder with kpatch.ko and Module.symvers.
+
+    sources: the project's core/ folder
+    """
+    with folder_atomic(output) as folder:
+        for source in core_sources(sources):
+            shutil.copy(source, folder)
+        build_module(kernel, folder, "kpatch")
+
+
+def core_sources(folder: Path) -> list[Path]:
+    """The files of the core module, in a fixed order."""
+    return sorted(path for path in folder.iterdir() if path.suffix in (".c", ".h") or path.name == "Kbuild")
+
+
+def write_module(
+    folder: Path, texts: Iterable[tuple[str, str]], objects: Iterable[tuple[str, bytes]]
+) -> None:
+    """Fill the folder that a patch module is built in, from nothing."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, text in texts:
+        write_atomic(folder / name, text)
+    for name, data in objects:
+        write_atomic(folder / f"{name}_shipped", data)

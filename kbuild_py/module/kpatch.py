@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Backend `kpatch`: the sources of a patch module for this project's core module.
+
+Pure: what the earlier stages found out goes in, file names and their contents come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kbuild_py.module.render import c_text, render
+from kbuild_py.symbols import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class PatchedFunction:
+    """One function that the module replaces.
+
+    old_name, sympos, address, size: the old function in the image (address without KASLR, size in bytes)
+    new_name, new_size:              the new one in the patch object
+    """
+
+    old_name: str
+    sympos: int
+    address: int
+    size: int
+    new_name: str
+    new_size: int
+    force_unsafe: bool
+
+
+def module_sources(
+    *,
+    name: str,
+    description: str,
+    release: str,
+    version: str,
+    build_id: str,
+    functions: Sequence[PatchedFunction],
+    references: Iterable[Reference],
+    objects: Sequence[str],
+) -> dict[str, str]:
+    """File name -> content of everything that Kbuild needs next to the patch objects.
+
+    build_id: of the image, in hex
+    objects:  names of the patch objects, unit.o (each lies there as unit.o_shipped)
+    """
+    listed = [reference for reference in references if reference.sympos]
+    source = render(
+        "patch-module.c.j2",
+        {
+            "name": name,
+            "description": c_text(description),
+            "release": release,
+            "version": version,
+            "build_id": [f"0x{byte:02x}" for byte in bytes.fromhex(build_id)],
+            "functions": functions,
+            "references": listed,
+            "anchors": sorted({reference.anchor for reference in listed}),
+        },
+    )
+    return {"patch.c": source, "Kbuild": render("Kbuild.j2", {"name": name, "objects": objects})}
