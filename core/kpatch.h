@@ -2,13 +2,145 @@
 /*
  * kpatch: the interface between the core module and patch modules.
  *
- * A patch module fills a struct kpatch_module, whose tables live as long as the module, and hands it to
- * kpatch_register() from its init function; kpatch_unregister() in its exit function undoes it.
+ * A patch module describes in static tables what it replaces and hands them to kpatch_register() from
+ * its init function; kpatch_unregister() in its exit function undoes it:
+ *
+ *	static int __init patch_init(void) { return kpatch_register(&patch, false); }
+ *	static void __exit patch_exit(void) { kpatch_unregister(&patch); }
+ *
+ * The tables and every string in them must live as long as the module does, so neither may be __init.
+ * They may be const except for struct kpatch_module itself.
  */
 #ifndef _KPATCH_H
 #define _KPATCH_H
 
 #include <linux/types.h>
 #include <linux/module.h>
+
+/*
+ * How symbols are named, here and below: @sympos is the 1-based position of the symbol among those
+ * of the same name in the same object, in the order of kallsyms; 0 says that the name is unique there,
+ * and is refused when it is not.
+ */
+
+/**
+ * struct kpatch_part - code of an old function outside its main symbol
+ * @name:	symbol, usually the function's name with ".cold"
+ * @sympos:	position among equal names
+ * @addr:	link-time address, 0 in modules
+ * @size:	size in bytes
+ *
+ * The compiler moves unlikely blocks away from the function.  A task there is inside the function,
+ * though no address on its stack lies in the main symbol.
+ */
+struct kpatch_part {
+	const char *name;
+	unsigned long sympos;
+	unsigned long addr;
+	unsigned long size;
+};
+
+/**
+ * struct kpatch_func - one function and its replacement
+ * @old_name:	symbol of the function to be replaced
+ * @old_sympos:	its position among equal names
+ * @old_addr:	its link-time address (without KASLR), 0 in modules
+ * @old_size:	its size in bytes as the compiler knows it, without the padding that follows
+ * @old_parts:	other code of the function (.cold), or NULL
+ * @nr_old_parts: entries in @old_parts
+ * @new_func:	the replacement, in the patch module
+ * @force_unsafe: switch even while tasks are inside the old function, which then go on in it
+ */
+struct kpatch_func {
+	const char *old_name;
+	unsigned long old_sympos;
+	unsigned long old_addr;
+	unsigned long old_size;
+	const struct kpatch_part *old_parts;
+	size_t nr_old_parts;
+	void *new_func;
+	bool force_unsafe;
+};
+
+/**
+ * struct kpatch_dynrela - a relocation that the core writes into the patch module at registration
+ * @dest:	place in the patch module; what it holds before must be zero
+ * @type:	R_X86_64_64, _32, _32S, _PC32, _PLT32 or _PC64
+ * @name:	symbol that the place refers to
+ * @sympos:	its position among equal names
+ * @objname:	the module that has the symbol, NULL for vmlinux
+ * @addend:	the relocation's addend
+ */
+struct kpatch_dynrela {
+	const void *dest;
+	unsigned long type;
+	const char *name;
+	unsigned long sympos;
+	const char *objname;
+	long addend;
+};
+
+/**
+ * struct kpatch_reference - a symbol of the object that patched code reaches without a dynrela
+ * @name:	symbol, possibly not exported
+ * @sympos:	its position among equal names
+ * @addr:	where the patch module thinks that it is
+ *
+ * KASLR moves vmlinux as a whole, so ordinary relocations reach its non-exported symbols as an
+ * exported symbol plus a distance.  @addr is what such a relocation gave; the core compares it with
+ * kallsyms before it switches anything.
+ */
+struct kpatch_reference {
+	const char *name;
+	unsigned long sympos;
+	const void *addr;
+};
+
+/**
+ * struct kpatch_object - what a patch does to vmlinux or to one module
+ * @name:	the module's name, NULL for vmlinux
+ * @funcs:	functions to replace; may be none
+ * @nr_funcs:	entries in @funcs
+ * @dynrelas:	relocations to write, or NULL
+ * @nr_dynrelas: entries in @dynrelas
+ * @references:	symbols of this object that were reached by ordinary relocations, or NULL
+ * @nr_references: entries in @references
+ */
+struct kpatch_object {
+	const char *name;
+	const struct kpatch_func *funcs;
+	size_t nr_funcs;
+	const struct kpatch_dynrela *dynrelas;
+	size_t nr_dynrelas;
+	const struct kpatch_reference *references;
+	size_t nr_references;
+};
+
+struct kpatch_patch;
+
+/**
+ * struct kpatch_module - one patch
+ * @mod:	THIS_MODULE
+ * @name:	the patch's name, its folder under /sys/kernel/kpatch/patches
+ * @release:	`uname -r` of the kernel it was built for
+ * @build_id:	that kernel's GNU build ID
+ * @build_id_size: bytes in @build_id
+ * @objects:	what it changes
+ * @nr_objects:	entries in @objects
+ * @patch:	the core's own; starts as NULL
+ */
+struct kpatch_module {
+	struct module *mod;
+	const char *name;
+	const char *release;
+	const u8 *build_id;
+	unsigned int build_id_size;
+	const struct kpatch_object *objects;
+	size_t nr_objects;
+	struct kpatch_patch *patch;
+};
+
+int kpatch_register(struct kpatch_module *kpmod, bool replace);
+int kpatch_unregister(struct kpatch_module *kpmod);
 
 #endif /* _KPATCH_H */
