@@ -12,9 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# The format's reserved indices 0xFF00 to 0xFFFF are here the numbers -256 to -1: an object with more than
+# 65,279 sections (one per function and variable gets there) has real sections under those numbers.
 SHN_UNDEF = 0
-SHN_ABS = 0xFFF1
-SHN_COMMON = 0xFFF2
+SHN_ABS = 0xFFF1 - 0x10000
+SHN_COMMON = 0xFFF2 - 0x10000
+SHN_LIVEPATCH = 0xFF20 - 0x10000  # Linux: resolved by the kernel when a livepatch is applied
+SHN_X86_64_LCOMMON = 0xFF02 - 0x10000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,11 @@ class Relocation:
 class Section:
     """One section.  `data` is empty and `size` tells the length for SHT_NOBITS.
 
-    Relocation sections (SHT_RELA), the symbol table and its strings do not appear as sections of their
-    own: relocations hang on the section they apply to, and the writer makes the tables anew.
+    Relocation sections (SHT_RELA), the symbol table, its strings and the section names do not appear as
+    sections of their own: relocations hang on the section they apply to, and the writer makes the tables
+    anew.  Their entries in `ObjectFile.sections` are placeholders: SHT_NULL, no name, no data.
+    A section group (SHT_GROUP) keeps its data (a flag word, then the indices of its member sections,
+    without relocation tables) and names its signature symbol's index in `info`.
     """
 
     index: int
@@ -50,7 +57,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """One symbol.  `section` is a section's index, or SHN_UNDEF, SHN_ABS or SHN_COMMON."""
+    """One symbol.  `section` is a section's index, or a (negative) SHN_* number."""
 
     index: int
     name: str
@@ -60,6 +67,10 @@ class Symbol:
     bind: int  # STB_*
     visibility: int  # STV_* with the processor's bits of st_other
     section: int
+
+
+NULL_SECTION = Section(0, "", 0, 0, b"", 0, 0)
+NULL_SYMBOL = Symbol(0, "", 0, 0, 0, 0, 0, SHN_UNDEF)
 
 
 @dataclass(frozen=True, slots=True)
