@@ -14,19 +14,30 @@ from kbuild_py.symbols import Reference
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Code of the old function outside its main symbol (.cold): name, position, address and size."""
+
+    name: str
+    sympos: int
+    address: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class PatchedFunction:
     """One function that the module replaces.
 
     old_name, sympos, address, size: the old function in the image (address without KASLR, size in bytes)
-    new_name, new_size:              the new one in the patch object
+    parts:    its code elsewhere in the image
+    new_name: the new function in the patch object
     """
 
     old_name: str
     sympos: int
     address: int
     size: int
+    parts: tuple[Part, ...]
     new_name: str
-    new_size: int
     force_unsafe: bool
 
 

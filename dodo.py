@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""doit reads this file; the tasks themselves are in kbuild_py/tasks.py."""
+
+import sys
+from pathlib import Path
+
+from kbuild_py.errors import UserError
+from kbuild_py.tasks import Project, configuration, load_project, project_tasks
+
+ROOT = Path(__file__).resolve().parent
+DOIT_CONFIG = configuration(ROOT)
+
+
+def load() -> Project:
+    try:
+        return load_project(ROOT)
+    except UserError as error:
+        sys.exit(str(error))
+
+
+def task_project():  # type: ignore[no-untyped-def]
+    """all tasks"""
+    yield from project_tasks(load())
