@@ -12,7 +12,8 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ PACKAGES: dict[str, str] = {
     "pahole": "dwarves",
     "qemu-system-x86_64": "qemu-system-x86",
     "readelf": "binutils",
+    "setpriv": "util-linux",
     "strip": "binutils",
     "tar": "tar",
     "xz": "xz-utils",
@@ -105,6 +107,41 @@ def run(
     if check and result.status != 0:
         raise failed(argv, cwd, result)
     return result
+
+
+# How long to wait for a program that was ended: one that is stuck in the kernel stays.
+ENDED_SECONDS = 5.0
+
+
+@contextmanager
+def running(argv: Sequence[str | Path], *, log: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a program that goes on while the block runs; leaving the block, however, ends it.
+
+    For a program whose end is not what is waited for.  It is ended with its children, also when this
+    process dies (parent-death signal), and never waited for without a bound.
+
+    log: file that gets the pasteable command and all output.
+    """
+    words = [find("setpriv"), "--pdeathsig", "KILL", find(str(argv[0])), *(str(word) for word in argv[1:])]
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(f"$ {pasteable(argv)}\n")
+    with Path(log or os.devnull).open("ab") as output:
+        process = subprocess.Popen(
+            words,
+            env={**os.environ, "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(ENDED_SECONDS)
 
 
 def failed(argv: Sequence[str | Path], cwd: Path | None, result: Completed) -> UserError:
