@@ -12,7 +12,7 @@ import struct
 
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.arch import architecture
-from kbuild_py.elf.object import ObjectFile, Section
+from kbuild_py.elf.object import NULL_SYMBOL, ObjectFile, Section
 from kbuild_py.errors import Problems
 
 MAX_PROBLEMS = 20  # a damaged file has thousands of the same kind
@@ -115,7 +115,7 @@ def group_members(obj: ObjectFile, section: Section) -> tuple[int, ...]:
 
 
 def _check_symbols(obj: ObjectFile, problems: Problems) -> None:
-    if not obj.symbols or obj.symbols[0].name or obj.symbols[0].section:
+    if not obj.symbols or obj.symbols[0] != NULL_SYMBOL:
         problems.add(obj.path, "symbol 0 is not the null symbol")
     sizes = [section.size for section in obj.sections]
     count = len(sizes)
@@ -126,6 +126,8 @@ def _check_symbols(obj: ObjectFile, problems: Problems) -> None:
         if where > 0:
             if where >= count:
                 problems.add(obj.path, f"symbol {index} '{symbol.name}' is in section {where} of {count}")
+            elif obj.sections[where].type == elf.SHT_NULL:
+                problems.add(obj.path, f"symbol {index} '{symbol.name}' is in section {where}, a table")
             elif not 0 <= symbol.value <= sizes[where] - symbol.size:
                 problems.add(
                     f"{obj.path}({obj.sections[where].name}+{symbol.value:#x})",

@@ -26,7 +26,6 @@ from kbuild_py.elf.read import (
     SHN_XINDEX,
     SYMBOL_ENTRY,
 )
-from kbuild_py.errors import refuse
 
 MAX_FILE_ALIGN = 4096  # Why: a section's alignment counts in memory; in the file it is only a courtesy.
 GNU_TYPES = (elf.STT_GNU_IFUNC,)
@@ -39,13 +38,13 @@ def normalise(obj: ObjectFile) -> ObjectFile:
     Placeholders are left out and each section with relocations is followed by a new one, which stands
     for its table; at the end are those for the symbol table, its extended indices where needed, and the
     two string tables.  Local symbols come first, otherwise the order of symbols and relocations is kept.
-    Raises `UserError` when the object is inconsistent or refers to a placeholder.
+    Raises `UserError` when the object is inconsistent.
     """
     check_object(obj)
     section_map = _section_map(obj)
     ordered = sorted(obj.symbols, key=lambda symbol: symbol.bind != elf.STB_LOCAL)  # stable
     symbol_map = {symbol.index: index for index, symbol in enumerate(ordered)}
-    symbols = tuple(_symbol(obj, symbol, symbol_map, section_map) for symbol in ordered)
+    symbols = tuple(_symbol(symbol, symbol_map, section_map) for symbol in ordered)
     count = max(section_map.values(), default=0) + 1
     sections = [NULL_SECTION] * count
     for section in obj.sections:
@@ -77,16 +76,8 @@ def _needs_wide_indices(symbols: tuple[Symbol, ...]) -> bool:
     return any(symbol.section >= SHN_LORESERVE for symbol in symbols)
 
 
-def _symbol(
-    obj: ObjectFile, symbol: Symbol, symbol_map: dict[int, int], section_map: dict[int, int]
-) -> Symbol:
-    where = symbol.section
-    if where > 0:
-        if where not in section_map:
-            raise refuse(
-                obj.path, f"symbol '{symbol.name}' is in section {where}, which is only a placeholder"
-            )
-        where = section_map[where]
+def _symbol(symbol: Symbol, symbol_map: dict[int, int], section_map: dict[int, int]) -> Symbol:
+    where = section_map[symbol.section] if symbol.section > 0 else symbol.section
     return replace(symbol, index=symbol_map[symbol.index], section=where)
 
 
