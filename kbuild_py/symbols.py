@@ -46,7 +46,8 @@ class SymbolTable(Protocol):
 
     def sympos(self, name: str, address: int) -> int: ...
 
-    def is_percpu(self, address: int) -> bool: ...
+    @property
+    def percpu_range(self) -> range: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class Anchors:
             found = symbols.named(name)
             if export.module != "vmlinux" or export.namespace or name in avoid or len(found) != 1:
                 continue
-            percpu = symbols.is_percpu(found[0].address)
+            percpu = found[0].address in symbols.percpu_range
             if percpu or found[0].type == "T":
                 self._chosen.setdefault(percpu, found[0])
             if len(self._chosen) == 2:
@@ -136,10 +137,13 @@ class Anchors:
 
     def reach(self, name: str, address: int) -> Reference:
         """The way to `address`, which the image calls `name`."""
-        anchor = self._chosen.get(self._symbols.is_percpu(address))
+        anchor = self._chosen.get(address in self._symbols.percpu_range)
         if anchor is None:
             raise refuse(name, "the kernel exports no symbol of its kind that it could be reached from")
-        sympos = self._symbols.sympos(name, address)
+        try:
+            sympos = self._symbols.sympos(name, address)
+        except LookupError:
+            sympos = 0
         return Reference(name, sympos, address, anchor.name, address - anchor.address)
 
 
@@ -155,6 +159,7 @@ def resolve(
     Raises `UserError` with all symbols that cannot be reached.
     """
     problems = Problems()
+    units = [replace(unit, object=_without_unused(unit.object)) for unit in units]
     changed = {name for unit in units for name in unit.changed}
     defined = {
         symbol.name
