@@ -203,9 +203,7 @@ def _misfit(lines: list[SourceLine], part: FilePatch, hunk: Hunk, expected: int,
             continue
         if 0 <= where < len(lines):
             line = lines[where]
-            has = (
-                f"{line.place or f'{part.path}:{line.original}'} has\n    {_quoted(line.text, line.newline)}"
-            )
+            has = f"{line.place or f'{part.path}:{line.original}'} has\n    {_quoted(line)}"
         else:
             has = f"{part.path} has only {len(lines)} lines"
         return Problem(
