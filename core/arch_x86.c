@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * kpatch: what depends on the x86-64 architecture.
+ */
+#include "internal.h"
+
+#include <linux/elf.h>
+#include <asm/page_types.h>
+
+/* ENDBR64 of a kernel with indirect branch tracking comes before the call to __fentry__. */
+#define ENDBR_SIZE 4
+
+/**
+ * kpatch_arch_image_offset - by how much KASLR has moved vmlinux away from its link-time address
+ *
+ * Multiples of the kernel's alignment, 0 without KASLR.  The kernel's own variable for this is not
+ * visible to modules, but the start of the image is.
+ */
+unsigned long kpatch_arch_image_offset(void)
+{
+	return kpatch_vmlinux_symbol("_text") - __START_KERNEL;
+}
+
+/**
+ * kpatch_arch_entry_ok - may a function at @addr be redirected at @ip?
+ * @addr:	address of the function
+ * @ip:	the place that ftrace can change
+ *
+ * Only a call at the very entry can be sent elsewhere: nothing of the function may have run.
+ */
+bool kpatch_arch_entry_ok(unsigned long addr, unsigned long ip)
+{
+	return ip == addr || (IS_ENABLED(CONFIG_X86_KERNEL_IBT) && ip == addr + ENDBR_SIZE);
+}
+
+/**
+ * kpatch_arch_relocation - compute one relocation
+ * @type:	R_X86_64_*
+ * @place:	address that is relocated
+ * @symbol:	address of the symbol
+ * @addend:	the relocation's addend
+ * @value:	bytes to write, in the low @size bytes
+ * @size:	number of bytes
+ *
+ * Return: 0, -ENOEXEC for a type that kernel code does not use, -EOVERFLOW when the value does not fit.
+ */
+int kpatch_arch_relocation(unsigned long type, unsigned long place, unsigned long symbol, long addend,
+			   u64 *value, unsigned int *size)
+{
+	u64 absolute = symbol + addend;
+	u64 relative = absolute - place;
+
+	switch (type) {
+	case R_X86_64_64:
+		*value = absolute;
+		*size = 8;
+		return 0;
+	case R_X86_64_PC64:
+		*value = relative;
+		*size = 8;
+		return 0;
+	case R_X86_64_32:
+		*value = absolute;
+		*size = 4;
+		return absolute == (u32)absolute ? 0 : -EOVERFLOW;
+	case R_X86_64_32S:
+		*value = absolute;
+		*size = 4;
+		return (s64)absolute == (s32)absolute ? 0 : -EOVERFLOW;
+	case R_X86_64_PC32:
+	case R_X86_64_PLT32:
+		*value = relative;
+		*size = 4;
+		return (s64)relative == (s32)relative ? 0 : -EOVERFLOW;
+	default:
+		return -ENOEXEC;
+	}
+}

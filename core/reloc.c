@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * kpatch: dynamic relocations.
+ *
+ * The module loader resolves only exported symbols.  The rest is in the patch module's table of
+ * dynamic relocations, which are applied here, after the loader is done and before any of the code runs.
+ *
+ * The loader has by then rewritten alternatives, static calls, jump labels and return thunks.  It would do
+ * harm to write into bytes that it has changed, and bytes that wait for a relocation are zero in
+ * every object that compiler and linker make for x86-64 (the addend is in the table).  So a place that
+ * holds anything else has two owners, and the patch is refused.
+ */
+#include "internal.h"
+
+#include <linux/string.h>
+
+static int relocate_one(const struct kpatch_patch *patch, const struct kpatch_target_object *object,
+			const struct kpatch_dynrela *rela)
+{
+	const char *patch_name = patch->kpmod->name;
+	unsigned long place = (unsigned long)rela->dest;
+	struct kpatch_symbol symbol;
+	unsigned int size;
+	u64 value;
+	int err;
+
+	if (rela->objname && (!object->mod || strcmp(rela->objname, object->desc->name))) {
+		pr_err("%s: relocation to %s: module %s is not the object that the relocation belongs to\n",
+		       patch_name, rela->name, rela->objname);
+		return -EOPNOTSUPP;
+	}
+	err = kpatch_find_symbol(rela->objname ? object->mod : NULL, rela->name, rela->sympos, &symbol);
+	if (err) {
+		pr_err("%s: relocation to %s:%s,%lu: %s\n", patch_name, kpatch_object_name(rela->objname),
+		       rela->name, rela->sympos, kpatch_find_error(err));
+		return err;
+	}
+
+	err = kpatch_arch_relocation(rela->type, place, symbol.addr, rela->addend, &value, &size);
+	if (err == -EOVERFLOW) {
+		pr_err("%s: relocation to %s:%s,%lu: overflow, %llx does not fit into type %lu\n",
+		       patch_name, kpatch_object_name(rela->objname), rela->name, rela->sympos, value,
+		       rela->type);
+		return err;
+	}
+	if (err) {
+		pr_err("%s: relocation to %s:%s,%lu: unknown type %lu\n", patch_name,
+		       kpatch_object_name(rela->objname), rela->name, rela->sympos, rela->type);
+		return err;
+	}
+	if (!within_module_core(place, patch->kpmod->mod) ||
+	    !within_module_core(place + size - 1, patch->kpmod->mod)) {
+		pr_err("%s: relocation to %s:%s,%lu: its place is outside the patch module\n", patch_name,
+		       kpatch_object_name(rela->objname), rela->name, rela->sympos);
+		return -EFAULT;
+	}
+	if (memchr_inv(rela->dest, 0, size)) {
+		pr_err("%s: relocation to %s:%s,%lu: %pS is not empty, it holds %*ph\n", patch_name,
+		       kpatch_object_name(rela->objname), rela->name, rela->sympos, rela->dest, (int)size,
+		       rela->dest);
+		return -EEXIST;
+	}
+
+	/* The low bytes of a little-endian value come first. */
+	return kpatch_write_code((void *)rela->dest, &value, size);
+}
+
+/**
+ * kpatch_relocate - apply all dynamic relocations of a patch
+ * @patch:	the patch
+ *
+ * Return: 0 or the first error; all have been logged.  A patch module that was refused here is
+ * unusable and must be loaded afresh, which is what insmod does.
+ */
+int kpatch_relocate(struct kpatch_patch *patch)
+{
+	struct kpatch_target_object *object;
+	int first = 0;
+	size_t i;
+
+	for_each_object(patch, object) {
+		for (i = 0; i < object->desc->nr_dynrelas; i++) {
+			int err = relocate_one(patch, object, &object->desc->dynrelas[i]);
+
+			first = first ?: err;
+		}
+	}
+	return first;
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * kpatch: symbols by name and position, and the kernel's functions that are not exported.
+ *
+ * kallsyms knows every function of the kernel, but the look-up itself is not exported either.  A kprobe
+ * may be placed on any function by name, and then says where it is: this gives kallsyms_lookup_name(),
+ * which gives the rest.  The module does not load if anything is missing, and says what.
+ *
+ * The functions are called as static calls: direct calls whose target is written at load.  On
+ * kernels with indirect branch tracking an indirect call to a function whose address is never taken in the
+ * kernel would trap, as the linker's checks have removed its ENDBR.
+ */
+#include "internal.h"
+
+#include <linux/ftrace.h>
+#include <linux/kallsyms.h>
+#include <linux/kprobes.h>
+#include <linux/rcupdate.h>
+#include <linux/static_call.h>
+
+/* Prototypes of the kernel's functions; the types of these must be the kernel's own in every version. */
+typedef unsigned long lookup_name_fn(const char *name);
+typedef int on_each_match_symbol_fn(int (*fn)(void *data, unsigned long addr), const char *name,
+				    void *data);
+typedef int lookup_size_offset_fn(unsigned long addr, unsigned long *size, unsigned long *offset);
+typedef unsigned long location_fn(unsigned long ip);
+typedef struct module *find_module_fn(const char *name);
+typedef int save_reliable_fn(struct task_struct *task, unsigned long *store, unsigned int size);
+typedef unsigned int save_fn(struct task_struct *task, unsigned long *store, unsigned int size,
+			     unsigned int skip);
+typedef struct task_struct *idle_task_fn(int cpu);
+typedef void *poke_fn(void *addr, const void *opcode, size_t len);
+
+DEFINE_STATIC_CALL_NULL(kp_lookup_name, lookup_name_fn);
+DEFINE_STATIC_CALL_NULL(kp_on_each_match_symbol, on_each_match_symbol_fn);
+DEFINE_STATIC_CALL_NULL(kp_lookup_size_offset, lookup_size_offset_fn);
+DEFINE_STATIC_CALL_NULL(kp_ftrace_location, location_fn);
+DEFINE_STATIC_CALL_NULL(kp_find_module, find_module_fn);
+DEFINE_STATIC_CALL_NULL(kp_save_reliable, save_reliable_fn);
+DEFINE_STATIC_CALL_NULL(kp_save, save_fn);
+DEFINE_STATIC_CALL_NULL(kp_idle_task, idle_task_fn);
+DEFINE_STATIC_CALL_NULL(kp_text_poke_copy, poke_fn);
+
+static const struct sched_class *stop_class;
+
+/* The address of a function or variable of vmlinux; logs and returns 0 if there is none. */
+static unsigned long need(const char *name)
+{
+	unsigned long addr = static_call(kp_lookup_name)(name);
+
+	if (!addr)
+		pr_err("this kernel has no symbol %s, which kpatch needs\n", name);
+	return addr;
+}
+
+#define NEED(call, name)							\
+({										\
+	unsigned long addr = need(name);					\
+										\
+	if (addr)								\
+		static_call_update(call, (typeof(STATIC_CALL_TRAMP(call)) *)addr); \
+	addr != 0;								\
+})
+
+/**
+ * kpatch_symbols_init - find everything that the core needs
+ *
+ * Return: 0, or -ENOENT when something is missing; all that is missing has been logged.
+ */
+int kpatch_symbols_init(void)
+{
+	struct kprobe probe = { .symbol_name = "kallsyms_lookup_name" };
+	bool ok = true;
+	int err;
+
+	err = register_kprobe(&probe);
+	if (err) {
+		pr_err("cannot find kallsyms_lookup_name with a kprobe: error %d\n", err);
+		return -ENOENT;
+	}
+	static_call_update(kp_lookup_name, (lookup_name_fn *)probe.addr);
+	unregister_kprobe(&probe);
+
+	ok &= NEED(kp_on_each_match_symbol, "kallsyms_on_each_match_symbol");
+	ok &= NEED(kp_lookup_size_offset, "kallsyms_lookup_size_offset");
+	ok &= NEED(kp_ftrace_location, "ftrace_location");
+	ok &= NEED(kp_find_module, "find_module");
+	ok &= NEED(kp_save_reliable, "stack_trace_save_tsk_reliable");
+	ok &= NEED(kp_save, "stack_trace_save_tsk");
+	ok &= NEED(kp_idle_task, "idle_task");
+	ok &= NEED(kp_text_poke_copy, "text_poke_copy");
+	stop_class = (const struct sched_class *)need("stop_sched_class");
+	ok &= stop_class != NULL;
+	ok &= need("_text") && need("__start_notes") && need("__stop_notes");
+
+	return ok ? 0 : -ENOENT;
+}
+
+/* The address of a symbol of vmlinux that kpatch_symbols_init() has seen. */
+unsigned long kpatch_vmlinux_symbol(const char *name)
+{
+	return static_call(kp_lookup_name)(name);
+}
+
+struct search {
+	unsigned long sympos;
+	unsigned long nr;
+	unsigned long addr;
+};
+
+/* One symbol of the name; says whether the search is over. */
+static int search_step(void *data, unsigned long addr)
+{
+	struct search *search = data;
+
+	search->nr++;
+	if (search->sympos && search->nr < search->sympos)
+		return 0;
+	search->addr = addr;
+	return search->sympos || search->nr > 1;
+}
+
+static int find_in_vmlinux(const char *name, struct search *search, struct kpatch_symbol *symbol)
+{
+	unsigned long offset;
+
+	static_call(kp_on_each_match_symbol)(search_step, name, search);
+	symbol->addr = search->addr;
+	symbol->size = 0;
+	/* Per-CPU symbols are offsets, which lie in no range and have no size. */
+	if (symbol->addr && static_call(kp_lookup_size_offset)(symbol->addr, &symbol->size, &offset) &&
+	    offset)
+		symbol->size = 0;
+	return 0;
+}
+
+/* The module's own symbol table, in its order: also that of kernel livepatch's positions. */
+static void find_in_module(struct module *mod, const char *name, struct search *search,
+			   struct kpatch_symbol *symbol)
+{
+	const struct mod_kallsyms *kallsyms;
+	unsigned int i;
+
+	rcu_read_lock_sched();
+	kallsyms = rcu_dereference_sched(mod->kallsyms);
+	for (i = 0; i < kallsyms->num_symtab; i++) {
+		const Elf_Sym *sym = &kallsyms->symtab[i];
+
+		if (sym->st_shndx == SHN_UNDEF || strcmp(kallsyms->strtab + sym->st_name, name))
+			continue;
+		symbol->size = sym->st_size;
+		if (search_step(search, sym->st_value))
+			break;
+	}
+	rcu_read_unlock_sched();
+	symbol->addr = search->addr;
+}
+
+/**
+ * kpatch_find_symbol - find a symbol by name and position
+ * @mod:	the module that has it, NULL for vmlinux
+ * @name:	its name
+ * @sympos:	1-based position among equal names, 0 if it must be the only one
+ * @symbol:	its address and size
+ *
+ * Return: 0, -ENOENT if there is none, -ENOTUNIQ if @sympos is 0 and there are several.
+ */
+int kpatch_find_symbol(struct module *mod, const char *name, unsigned long sympos,
+		       struct kpatch_symbol *symbol)
+{
+	struct search search = { .sympos = sympos };
+
+	if (mod)
+		find_in_module(mod, name, &search, symbol);
+	else
+		find_in_vmlinux(name, &search, symbol);
+
+	if (!search.nr || search.nr < sympos)
+		return -ENOENT;
+	if (!sympos && search.nr > 1)
+		return -ENOTUNIQ;
+	return 0;
+}
+
+/* What an error of kpatch_find_symbol() means, for the log. */
+const char *kpatch_find_error(int err)
+{
+	return err == -ENOTUNIQ ? "several symbols have this name, a position is needed" :
+				  "no such symbol, or fewer of this name than its position";
+}
+
+/**
+ * kpatch_get_module - a loaded module, with a reference
+ * @name:	its name
+ *
+ * Return: the module, or NULL if it is not loaded or is just coming or going.
+ */
+struct module *kpatch_get_module(const char *name)
+{
+	struct module *mod;
+
+	rcu_read_lock_sched();
+	mod = static_call(kp_find_module)(name);
+	if (mod && (mod->state != MODULE_STATE_LIVE || !try_module_get(mod)))
+		mod = NULL;
+	rcu_read_unlock_sched();
+	return mod;
+}
+
+/* The place in the function at @addr that ftrace can change, or 0. */
+unsigned long kpatch_ftrace_location(unsigned long addr)
+{
+	return static_call(kp_ftrace_location)(addr);
+}
+
+/* Like stack_trace_save_tsk_reliable(). */
+int kpatch_save_stack_reliable(struct task_struct *task, unsigned long *entries, unsigned int size)
+{
+	return static_call(kp_save_reliable)(task, entries, size);
+}
+
+/* Like stack_trace_save_tsk(): best effort, for people to read. */
+unsigned int kpatch_save_stack(struct task_struct *task, unsigned long *entries, unsigned int size)
+{
+	return static_call(kp_save)(task, entries, size, 0);
+}
+
+struct task_struct *kpatch_idle_task(int cpu)
+{
+	return static_call(kp_idle_task)(cpu);
+}
+
+/* The scheduling class of stop_machine's threads, of which each CPU has one. */
+const struct sched_class *kpatch_stop_class(void)
+{
+	return stop_class;
+}
+
+/* Write into the patch module, whose code is read-only to everybody else. */
+int kpatch_write_code(void *dest, const void *bytes, size_t size)
+{
+	return static_call(kp_text_poke_copy)(dest, bytes, size) ? 0 : -EFAULT;
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * kpatch: /sys/kernel/kpatch.
+ *
+ *	last_stop_ns				how long the last switch, or try, stopped the machine
+ *	patches/PATCH/enabled			1 applied, 0 not; write to change, -EBUSY when refused
+ *	patches/PATCH/forced			1: some function was switched without looking at stacks
+ *	patches/PATCH/release			the kernel release that it was built for
+ *	patches/PATCH/objects/OBJECT/FUNCTION,POSITION/{address,forced}
+ *
+ * Each folder is a kobject that owns the structure it is embedded in, so what a reader holds open stays
+ * valid when the patch goes away.
+ */
+#include "internal.h"
+
+#include <linux/slab.h>
+#include <linux/sysfs.h>
+
+static struct kobject *kpatch_kobj;
+static struct kobject *patches_kobj;
+
+#define to_patch(kobject) container_of(kobject, struct kpatch_patch, kobj)
+#define to_object(kobject) container_of(kobject, struct kpatch_target_object, kobj)
+#define to_target(kobject) container_of(kobject, struct kpatch_target, kobj)
+
+static ssize_t last_stop_ns_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%llu\n", kpatch_last_stop_ns());
+}
+static struct kobj_attribute last_stop_ns_attr = __ATTR_RO(last_stop_ns);
+
+static ssize_t enabled_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%d\n", to_patch(kobj)->applied);
+}
+
+static ssize_t enabled_store(struct kobject *kobj, struct kobj_attribute *attr, const char *buf,
+			     size_t count)
+{
+	struct kpatch_patch *patch = to_patch(kobj);
+	bool enable;
+	int err;
+
+	err = kstrtobool(buf, &enable);
+	if (err)
+		return err;
+
+	mutex_lock(&kpatch_mutex);
+	if (patch->state != KPATCH_REGISTERED)
+		err = -ENODEV;
+	else
+		err = enable ? kpatch_enable(patch) : kpatch_disable(patch, 0);
+	mutex_unlock(&kpatch_mutex);
+	return err ?: count;
+}
+static struct kobj_attribute enabled_attr = __ATTR_RW(enabled);
+
+static ssize_t forced_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%d\n", to_patch(kobj)->forced);
+}
+static struct kobj_attribute forced_attr = __ATTR_RO(forced);
+
+static ssize_t release_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%s\n", to_patch(kobj)->kpmod->release);
+}
+static struct kobj_attribute release_attr = __ATTR_RO(release);
+
+static struct attribute *patch_attrs[] = {
+	&enabled_attr.attr,
+	&forced_attr.attr,
+	&release_attr.attr,
+	NULL
+};
+ATTRIBUTE_GROUPS(patch);
+
+static void patch_release(struct kobject *kobj)
+{
+	struct kpatch_patch *patch = to_patch(kobj);
+
+	kvfree(patch->old_ranges.range);
+	kvfree(patch->new_ranges.range);
+	kvfree(patch->ips);
+	kfree(patch);
+}
+
+static const struct kobj_type patch_type = {
+	.release = patch_release,
+	.sysfs_ops = &kobj_sysfs_ops,
+	.default_groups = patch_groups,
+};
+
+static void object_release(struct kobject *kobj)
+{
+	kfree(to_object(kobj));
+}
+
+static const struct kobj_type object_type = {
+	.release = object_release,
+	.sysfs_ops = &kobj_sysfs_ops,
+};
+
+static ssize_t address_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "0x%lx\n", to_target(kobj)->addr);
+}
+static struct kobj_attribute address_attr = __ATTR_RO_MODE(address, 0400);
+
+static ssize_t func_forced_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%d\n", to_target(kobj)->func->force_unsafe);
+}
+static struct kobj_attribute func_forced_attr = __ATTR(forced, 0444, func_forced_show, NULL);
+
+static struct attribute *target_attrs[] = {
+	&address_attr.attr,
+	&func_forced_attr.attr,
+	NULL
+};
+ATTRIBUTE_GROUPS(target);
+
+static void target_release(struct kobject *kobj)
+{
+	kfree(to_target(kobj));
+}
+
+static const struct kobj_type target_type = {
+	.release = target_release,
+	.sysfs_ops = &kobj_sysfs_ops,
+	.default_groups = target_groups,
+};
+
+/* From here on the structures belong to their kobjects; kpatch_sysfs_remove() lets go of them. */
+void kpatch_sysfs_init_patch(struct kpatch_patch *patch)
+{
+	kobject_init(&patch->kobj, &patch_type);
+}
+
+void kpatch_sysfs_init_object(struct kpatch_target_object *object)
+{
+	kobject_init(&object->kobj, &object_type);
+}
+
+void kpatch_sysfs_init_target(struct kpatch_target *target)
+{
+	kobject_init(&target->kobj, &target_type);
+}
+
+/**
+ * kpatch_sysfs_add - show a patch with its objects and functions
+ * @patch:	the patch
+ *
+ * Return: 0 or an error, after which kpatch_sysfs_remove() is due as well.
+ */
+int kpatch_sysfs_add(struct kpatch_patch *patch)
+{
+	struct kpatch_target_object *object;
+	struct kpatch_target *target;
+	int err;
+
+	err = kobject_add(&patch->kobj, patches_kobj, "%s", patch->kpmod->name);
+	if (err)
+		return err;
+	patch->objects_kobj = kobject_create_and_add("objects", &patch->kobj);
+	if (!patch->objects_kobj)
+		return -ENOMEM;
+	for_each_object(patch, object) {
+		err = kobject_add(&object->kobj, patch->objects_kobj, "%s",
+				  kpatch_object_name(object->desc->name));
+		if (err)
+			return err;
+	}
+	for_each_target(patch, target) {
+		err = kobject_add(&target->kobj, &target->object->kobj, "%s,%lu", target->func->old_name,
+				  target->func->old_sympos ?: 1);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/**
+ * kpatch_sysfs_remove - take a patch away from sysfs and drop the core's hold on its structures
+ * @patch:	the patch
+ *
+ * Waits for readers and writers, and a writer waits for kpatch_mutex: so the caller does not hold it.
+ */
+void kpatch_sysfs_remove(struct kpatch_patch *patch)
+{
+	struct kpatch_target_object *object, *next_object;
+	struct kpatch_target *target, *next_target;
+
+	list_for_each_entry_safe(target, next_target, &patch->targets, list) {
+		kobject_del(&target->kobj);
+		kobject_put(&target->kobj);
+	}
+	list_for_each_entry_safe(object, next_object, &patch->objects, list) {
+		kobject_del(&object->kobj);
+		kobject_put(&object->kobj);
+	}
+	if (patch->objects_kobj) {
+		kobject_del(patch->objects_kobj);
+		kobject_put(patch->objects_kobj);
+	}
+	kobject_del(&patch->kobj);
+	kobject_put(&patch->kobj);
+}
+
+int kpatch_sysfs_init(void)
+{
+	int err;
+
+	kpatch_kobj = kobject_create_and_add("kpatch", kernel_kobj);
+	if (!kpatch_kobj)
+		return -ENOMEM;
+	patches_kobj = kobject_create_and_add("patches", kpatch_kobj);
+	err = patches_kobj ? sysfs_create_file(kpatch_kobj, &last_stop_ns_attr.attr) : -ENOMEM;
+	if (err)
+		kpatch_sysfs_exit();
+	return err;
+}
+
+void kpatch_sysfs_exit(void)
+{
+	kobject_put(patches_kobj);
+	kobject_put(kpatch_kobj);
+}
