@@ -28,17 +28,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from kbuild_py.errors import Problem
 from kbuild_py.files import cache_folder, locked, read_json, sha256, write_atomic, write_json
+from kbuild_py.kernel.kbuild import ENVIRONMENT, source_architecture
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.run import run
 from kbuild_py.unit.overlay import make_overlay
 
 RECORDER = tuple(Path(__file__).with_name(name) for name in ("record-top.mk", "record-folder.mk"))
 VMLINUX = "vmlinux"
-
-# Variables that a user's environment may hold and that would change what kbuild says.
-NEUTRAL = ("KCFLAGS", "KCPPFLAGS", "KAFLAGS", "CFLAGS_KERNEL", "CFLAGS_MODULE", "LLVM", "W", "C", "M", "O")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +61,16 @@ class CompileCommand:
     generated: tuple[tuple[str, str], ...]
 
 
-def record(
-    kernel: TargetKernel, sources: Sequence[str]
-) -> tuple[dict[str, CompileCommand], tuple[Problem, ...]]:
-    """The commands of the sources (paths in the tree, ending in .c, that exist), and why others have none.
+@dataclass(frozen=True, slots=True)
+class NotPatchable:
+    """Why a source has no command: `cause` continues a sentence that begins with the source's name."""
+
+    cause: str
+    remedy: str
+
+
+def record(kernel: TargetKernel, sources: Sequence[str]) -> dict[str, CompileCommand | NotPatchable]:
+    """The commands of the sources (paths in the tree, ending in .c, of files that exist).
 
     Recorded ones come from the cache folder; the rest are asked for in one run of make.
     """
@@ -76,16 +79,10 @@ def record(
     if missing:
         with locked(cache_folder() / "commands" / ".lock"):
             _ask(kernel, {source: folders[source] for source in missing})
-    commands: dict[str, CompileCommand] = {}
-    problems: list[Problem] = []
-    for source in sources:
-        answer = read_json(folders[source] / "answer.json")
-        found = _understand(kernel, source, answer, folders[source])
-        if isinstance(found, Problem):
-            problems.append(found)
-        else:
-            commands[source] = found
-    return commands, tuple(problems)
+    return {
+        source: _understand(kernel, source, read_json(folder / "answer.json"), folder)
+        for source, folder in folders.items()
+    }
 
 
 def module_objtool(kernel: TargetKernel) -> tuple[str, ...]:
@@ -146,13 +143,14 @@ def _ask(kernel: TargetKernel, folders: dict[str, Path]) -> None:
                 "kbuild-py-output=.kbuild-py/answers",
                 f"kbuild-py-objects={' '.join(objects.values())}",
                 f"CC={kernel.compiler}",
-                f"ARCH={kernel.arch}",
-                *(f"{name}=" for name in NEUTRAL),
+                f"ARCH={source_architecture(kernel.arch)}",
+                "CROSS_COMPILE=",
                 # The tree is prepared: no new configuration, no new folders.
                 "may-sync-config=",
                 "obj-dirs=",
             ],
             cwd=top,
+            env=ENVIRONMENT,
         )
         for source, folder in folders.items():
             answer = _read_answer(top / ".kbuild-py/answers" / objects[source].replace("/", "!"))
@@ -194,7 +192,7 @@ def _is_text(path: Path) -> bool:
 
 def _understand(
     kernel: TargetKernel, source: str, answer: dict[str, object], folder: Path
-) -> CompileCommand | Problem:
+) -> CompileCommand | NotPatchable:
     """The command that an answer holds, or why the file cannot be patched."""
     linked = str(answer.get("linked", "")).split()
     module = str(answer.get("module", ""))
@@ -203,10 +201,12 @@ def _understand(
     elif "module" in linked and module and ":" not in module:
         owner = module
     elif "module" in linked:
-        return Problem(source, f"is part of several modules: {module.replace(':', ', ')}")
+        return NotPatchable(
+            f"is part of several modules: {module.replace(':', ', ')}",
+            "leave the file out of the patch",
+        )
     elif "library" in linked or "folder" in linked:
-        return Problem(
-            source,
+        return NotPatchable(
             f"is not linked into the image of kernel {kernel.name}: its folder makes a program or library "
             "of its own (boot code, vDSO, real mode code, ...)",
             "only code that runs in the kernel itself can be patched",
@@ -214,8 +214,9 @@ def _understand(
     else:
         return _not_built(kernel, source)
     recorded = str(answer["command"])
-    compiler, objtool = _split_command(recorded, source.removesuffix(".c") + ".o")
-    if compiler[:1] != (kernel.compiler,) or compiler[-1:] != (source,):
+    target = source.removesuffix(".c") + ".o"
+    compiler, objtool = _split_command(recorded, target)
+    if compiler[:1] != (kernel.compiler,) or compiler[-4:] != ("-c", "-o", target, source):
         raise AssertionError(f"{source}: kbuild's command has an unknown form: {recorded}")
     names = answer["generated"]
     assert isinstance(names, list)
@@ -241,24 +242,21 @@ def _split_command(line: str, target: str) -> tuple[tuple[str, ...], tuple[str, 
     return tuple(steps[0]), tuple(rest[0][:-1]) if rest else ()
 
 
-def _not_built(kernel: TargetKernel, source: str) -> Problem:
-    """The problem for a source that the configuration puts nowhere, with the likeliest reason."""
+def _not_built(kernel: TargetKernel, source: str) -> NotPatchable:
+    """Why the configuration puts a source nowhere, with the likeliest reason as a hint."""
     including = _included_by(kernel.tree, source)
     if including:
-        return Problem(
-            source,
+        return NotPatchable(
             f"is no translation unit of its own: {', '.join(including)} includes it",
             "a change of an included .c file comes with a later version",
         )
     option = _option(kernel.tree, source)
-    return Problem(
-        source,
-        f"the configuration of kernel {kernel.name} lists this file in its folder neither for vmlinux nor for "
-        "a module",
+    remedy = (
         f"the file belongs to {option}, which this kernel does not set"
         if option
-        else "leave the file out of the patch, or name a kernel that has it",
+        else "leave the file out of the patch, or name a kernel that has it"
     )
+    return NotPatchable(f"is built neither into vmlinux nor into a module of kernel {kernel.name}", remedy)
 
 
 def _included_by(tree: Path, source: str) -> list[str]:

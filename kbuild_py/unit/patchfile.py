@@ -140,7 +140,7 @@ def parse_patch(patch: Path, data: bytes) -> tuple[FilePatch, ...]:
     problems.extend(_strays(patch, ended, parsed))
     parts: list[FilePatch] = []
     for part in parsed:
-        number = part.diff_line_no or 1
+        number = (part.diff_line_no or 1) - (part.patch_info is None)  # no git header: it is the +++ line
         hunks = tuple(_hunk(hunk, number) for hunk in part)
         place = shown(patch, number)
         path, problem = _path(place, part)
