@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The reference page docs/manifest.md, made from `fields.py`.
+
+Each kind of file gets an example that shows every key once it can, and one section for each mapping in
+it, with a row for each key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import yaml
+
+from kbuild_py.manifest import fields
+
+_INTRODUCTION = """\
+# Manifests and kernel descriptions
+
+<!-- Made from kbuild_py/manifest/fields.py by `python -m kbuild_py.manifest.schema --write`; edit that. -->
+
+A manifest says what a patch changes, for which kernels, and how to see that it works. It is read strictly:
+an unknown or repeated key, or a word that YAML versions read in different ways (`no`, `0001`, `12:30`), is
+an error with its line and column. Text like that goes in quotes: `"no"`. Aliases, anchors, tags and merge
+keys are not used.
+
+The first line of the examples is for editors with a YAML language server: they complete keys, show what is
+written here, and check while you type.
+"""
+
+
+def example(format_: fields.Format) -> str:
+    """A complete file of the format, valid but for the files that it names."""
+    top = format_.top
+    left_out = top.exactly_one[1:]
+    values = {field.key: field.example for field in top.fields if field.key not in left_out}
+    modeline = f"# yaml-language-server: $schema=../schema/{format_.schema_name}\n"
+    return modeline + yaml.safe_dump(values, sort_keys=False, width=100)
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    parts = [_INTRODUCTION]
+    for format_, file in ((fields.MANIFEST, "NAME/manifest.yaml"), (fields.KERNEL, "kernels/NAME.yaml")):
+        parts.append(f"## {format_.title}: `manifests/{file}`\n\n{format_.description}\n")
+        parts.append(f"```yaml\n{example(format_)}```\n")
+        paths: dict[int, list[str]] = {}  # one table where several keys take the same mapping
+        mappings = dict(_mappings("", format_.top))
+        for path, mapping in mappings.items():
+            paths.setdefault(id(mapping), []).append(f"`{path}`")
+        for same in paths.values():
+            heading = f"### In {', '.join(same)}\n\n" if same != ["``"] else ""
+            parts.append(heading + _table(mappings[same[0].strip("`")]))
+    return "\n".join(parts)
+
+
+def _mappings(path: str, type_: fields.Type) -> Iterator[tuple[str, fields.Mapping]]:
+    """Each mapping that can stand in a value of the type, outermost first, with its path."""
+    match type_:
+        case fields.Mapping():
+            yield path, type_
+            for field in type_.fields:
+                yield from _mappings(f"{path}.{field.key}".removeprefix("."), field.type)
+        case fields.ListOf():
+            yield from _mappings(f"{path}[]", type_.item)
+        case fields.Either():
+            for choice in type_.choices:
+                yield from _mappings(path, choice)
+
+
+def _table(mapping: fields.Mapping) -> str:
+    rows = ["| key | value | meaning |", "|---|---|---|"]
+    for field in mapping.fields:
+        rows.append(f"| `{field.key}` | {_value(field, mapping)} | {_meaning(field)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _value(field: fields.Field, mapping: fields.Mapping) -> str:
+    if isinstance(field.type, fields.NotYet):
+        return "not yet"
+    need = "optional"
+    if field.required:
+        need = "**required**"
+    elif field.key in mapping.exactly_one:
+        need = f"**one of {' and '.join(f'`{key}`' for key in mapping.exactly_one)}**"
+    elif field.default is not None:
+        need = f"default `{json.dumps(field.default).strip(chr(34))}`"
+    return f"{_kind(field.type)}; {need}"
+
+
+def _kind(type_: fields.Type) -> str:
+    match type_:
+        case fields.Text() | fields.Word() | fields.Integer() | fields.Either():
+            return type_.must.removeprefix("be ")
+        case fields.Boolean():
+            return "true or false"
+        case fields.ListOf():
+            inner = "mappings" if isinstance(type_.item, fields.Mapping) else _kind(type_.item)
+            return f"list of {inner}" if inner == "mappings" else f"list, each item {inner}"
+        case _:
+            return "mapping"
+
+
+def _meaning(field: fields.Field) -> str:
+    text = field.description
+    if isinstance(field.example, str | int):
+        text += f" Example: `{json.dumps(field.example).strip(chr(34))}`"
+    return text.replace("|", "\\|")

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The JSON Schemas (draft 2020-12), made from `fields.py`.
+
+They have two readers.  Editors take the committed files in manifests/schema/ (each manifest names its
+schema in a first comment line) and complete, explain and check while a person types.  `check.py`
+validates with the same schemas, made in memory, so what an editor accepts and what the build accepts is
+one thing.  `errorMessage` is no keyword of the standard, which lets validators ignore it: editors show it
+in place of "does not match pattern ...", and so does `check.py`.
+
+    python -m kbuild_py.manifest.schema --write     write the schemas and docs/manifest.md anew
+    python -m kbuild_py.manifest.schema --check     exit status 1 when a committed one is stale
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kbuild_py.errors import Problem, UserError
+from kbuild_py.files import write_atomic
+from kbuild_py.manifest import fields, reference
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+SCHEMA_FOLDER = Path("manifests/schema")
+REFERENCE_PAGE = Path("docs/manifest.md")
+
+Schema = dict[str, Any]
+
+
+def json_schema(format_: fields.Format) -> Schema:
+    """The JSON Schema of one kind of file."""
+    return {
+        "$schema": DIALECT,
+        "title": format_.title,
+        "description": format_.description,
+        **_type_schema(format_.top),
+    }
+
+
+def _type_schema(type_: fields.Type) -> Schema:
+    match type_:
+        case fields.Text():
+            schema: Schema = {"type": "string", "pattern": type_.pattern}
+            if type_.min_length is not None:
+                schema["minLength"] = type_.min_length
+            if type_.max_length is not None:
+                schema["maxLength"] = type_.max_length
+            if type_.forbidden:
+                schema["not"] = {"enum": list(type_.forbidden)}
+            return schema | _message(type_.must)
+        case fields.Word():
+            return {"type": "string", "enum": list(type_.values)} | _message(type_.must)
+        case fields.Integer():
+            limits = {"type": "integer", "minimum": type_.minimum, "maximum": type_.maximum}
+            return limits | _message(type_.must)
+        case fields.Boolean():
+            return {"type": "boolean"}
+        case fields.ListOf():
+            schema = {"type": "array", "items": _type_schema(type_.item), "minItems": 1}
+            return schema | ({"uniqueItems": True} if type_.unique else {})
+        case fields.Either():
+            return {"anyOf": [_type_schema(choice) for choice in type_.choices]} | _message(type_.must)
+        case fields.NotYet():
+            return {"not": {}, "errorMessage": type_.reason}
+        case fields.Mapping():
+            return _mapping_schema(type_)
+
+
+def _mapping_schema(mapping: fields.Mapping) -> Schema:
+    schema: Schema = {
+        "type": "object",
+        "properties": {field.key: _field_schema(field) for field in mapping.fields},
+        "additionalProperties": False,
+        "required": [field.key for field in mapping.fields if field.required],
+    }
+    if mapping.exactly_one:
+        schema["oneOf"] = [{"required": [key]} for key in mapping.exactly_one]
+    if mapping.excludes:
+        schema["dependentSchemas"] = {
+            key: {"properties": {other: _excluded_by(key) for other in others}}
+            for key, others in mapping.excludes
+        }
+    if mapping.unknown:
+        schema["errorMessage"] = mapping.unknown
+    return schema
+
+
+def _excluded_by(key: str) -> Schema:
+    return {"not": {}, "errorMessage": f"cannot be given together with {key}"}
+
+
+def _field_schema(field: fields.Field) -> Schema:
+    schema: Schema = {"description": field.description.replace("`", "")} | _type_schema(field.type)
+    if field.default is not None:
+        schema["default"] = field.default
+    if field.example is not None:
+        schema["examples"] = [field.example]
+    return schema
+
+
+def _message(must: str) -> Schema:
+    return {"errorMessage": f"must {must}"}
+
+
+def generated() -> dict[Path, str]:
+    """Every committed file that is made from the declaration: its path from the project's top, its text."""
+    schemas = {
+        SCHEMA_FOLDER / format_.schema_name: json.dumps(json_schema(format_), indent=2, ensure_ascii=False)
+        + "\n"
+        for format_ in fields.FORMATS
+    }
+    return schemas | {REFERENCE_PAGE: reference.page()}
+
+
+def write(root: Path) -> None:
+    """Write the generated files below the project's top folder."""
+    for path, text in generated().items():
+        write_atomic(root / path, text)
+
+
+def check(root: Path) -> None:
+    """Raise `UserError` that names each generated file that is missing or is not what it should be."""
+    remedy = "python -m kbuild_py.manifest.schema --write"
+    stale = [
+        Problem(str(path), "does not say what kbuild_py/manifest/fields.py declares", remedy)
+        for path, text in generated().items()
+        if not (root / path).is_file() or (root / path).read_text() != text
+    ]
+    if stale:
+        raise UserError(*stale)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line above; returns the exit status (0 done, 1 stale, 2 wrong use)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    root = Path(__file__).parents[2]
+    if words not in (["--write"], ["--check"]):
+        print("usage: python -m kbuild_py.manifest.schema --write | --check", file=sys.stderr)
+        return 2
+    try:
+        write(root) if words == ["--write"] else check(root)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
