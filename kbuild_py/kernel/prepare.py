@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a kernel's description to a `TargetKernel`, once per machine.
+
+`STEPS` is the whole preparation, top to bottom.  All that a kernel needs lies in one folder of the cache,
+`<cache>/kernels/RELEASE-KEY/`, whose key is a digest of everything that decides about its content: the
+locked packages and the recipe below.  A step that is done leaves `steps/NAME.json` (with the seconds it
+took), and is not done again; an interrupted one is, from its beginning.  Changing the lock changes the key,
+so a kernel that is in use is never touched.  `kernel.json` comes last and says that all is there.
+
+One lock per kernel: of two builds at once, the second waits and then finds everything ready.  Symbols are
+kept by build ID and packages by digest, for all kernels together.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from kbuild_py.errors import Problem, Problems, refuse
+from kbuild_py.files import cache_folder, locked, read_json, sha256, write_atomic, write_json
+from kbuild_py.kernel import compiler, config, headers, image, kbuild, packages, symbols, tree
+from kbuild_py.kernel.apt import Package
+from kbuild_py.kernel.lock import Lock, PackageNames, package_names, read_lock
+from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.manifest.model import KernelDescription
+from kbuild_py.progress import step
+
+# Raise it when a step's result changes, so that kernels prepared by older versions are prepared anew.
+RECIPE = 1
+# What one kernel takes on the disk, unpacked and prepared (6.1 amd64: 2.4 GB).
+ROOM = 3 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Where one kernel is prepared: its description, its lock, and every path."""
+
+    description: KernelDescription
+    lock: Lock
+    folder: Path
+
+    @property
+    def names(self) -> PackageNames:
+        return package_names(self.lock.release, self.lock.version, self.description.flavour)
+
+    def package(self, *names: str) -> Package:
+        """The locked package of the first of `names` that the lock has."""
+        by_name = {package.name: package for package in self.lock.packages}
+        return next(by_name[name] for name in names if name in by_name)
+
+    @property
+    def image(self) -> Path:
+        return self.folder / "image"
+
+    @property
+    def boot_image(self) -> Path:
+        return self.image / "boot" / f"vmlinuz-{self.lock.release}"
+
+    @property
+    def vmlinux(self) -> Path:
+        return self.folder / "vmlinux"
+
+    @property
+    def headers(self) -> Path:
+        return headers.headers_folder(self.folder / "headers", self.lock.release)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config"
+
+    @property
+    def tree(self) -> Path:
+        return self.folder / "tree"
+
+    @property
+    def result(self) -> Path:
+        return self.folder / "kernel.json"
+
+    def marker(self, name: str) -> Path:
+        """The file that says that a step is done."""
+        return self.folder / "steps" / f"{name}.json"
+
+    def log(self, name: str) -> Path:
+        return self.folder / "logs" / f"{name}.log"
+
+    def compiler_text(self) -> str:
+        return config.string(config.parse(self.config.read_text()), "CC_VERSION_TEXT")
+
+    def arguments(self) -> tuple[str, ...]:
+        generated = self.headers / "include" / "generated"
+        return kbuild.arguments(generated, self.description.arch, compiler.program(self.compiler_text()))
+
+
+def workshop(description: KernelDescription) -> Workshop:
+    """The paths for `description` as its lock has it now.  Reads the lock, nothing else."""
+    lock = read_lock(description)
+    facts = {
+        "recipe": RECIPE,
+        "arch": description.arch,
+        "release": lock.release,
+        "version": lock.version,
+        "packages": [asdict(package) for package in lock.packages],
+    }
+    key = sha256(json.dumps(facts, sort_keys=True).encode())[:12]
+    return Workshop(description, lock, cache_folder() / "kernels" / f"{lock.release}-{key}")
+
+
+def fetch(shop: Workshop) -> None:
+    """The locked packages are in the store."""
+    packages.fetch(shop.description, shop.lock)
+
+
+def unpack_image(shop: Workshop) -> None:
+    """The boot image and its modules are unpacked."""
+    packages.unpack(shop.package(*shop.names.images), _empty(shop.image))
+    if not shop.boot_image.exists():
+        raise refuse(shop.boot_image, "the image package does not have it; its layout is not known")
+
+
+def unpack_headers(shop: Workshop) -> None:
+    """The headers packages make one build folder; their configuration is the image's."""
+    root = _empty(shop.folder / "headers")
+    for name in (shop.names.headers, shop.names.common, shop.names.kbuild):
+        packages.unpack(shop.package(name), root)
+    headers.relocate(shop.headers)
+    shipped = (shop.headers / ".config").read_text()
+    Problems([*_published(shop, shipped)]).raise_if_any()
+    write_atomic(shop.config, shipped)
+    compiler.require(shop.compiler_text())
+
+
+def _published(shop: Workshop, shipped: str) -> list[Problem]:
+    """Where the image's /boot/config and the config package contradict the headers' .config."""
+    boot = shop.image / "boot" / f"config-{shop.lock.release}"
+    problems = list(config.disagreement(shipped, boot.read_text(), boot))
+    folder = _empty(shop.folder / "config-package")
+    packages.unpack(shop.package(shop.names.config), folder)
+    flavour = shop.description.flavour
+    featureset, name = ("rt", flavour.removeprefix("rt-")) if flavour.startswith("rt-") else ("none", flavour)
+    found = [
+        path
+        for path in sorted(folder.rglob("config.*.xz"))
+        if path.name.endswith((f"_{featureset}_{name}.xz", f"_{featureset}_{flavour}.xz"))
+    ]
+    if not found:
+        problems.append(Problem(str(folder), f"the config package has no configuration of flavour {flavour}"))
+    for path in found:
+        problems += config.disagreement(shipped, lzma.decompress(path.read_bytes()).decode(), path)
+    return problems
+
+
+def unpack_vmlinux(shop: Workshop) -> None:
+    """The ELF image is out of the boot image, and has a build ID."""
+    write_atomic(shop.vmlinux, image.decompressed(shop.boot_image.read_bytes(), shop.boot_image))
+    _ = image.KernelImage.load(shop.vmlinux).build_id
+
+
+def recover_symbols(shop: Workshop) -> None:
+    """The image's symbols are in the cache, and its banner says that it is the kernel we wanted."""
+    kernel_image = image.KernelImage.load(shop.vmlinux)
+    path = symbols.recover_cached(kernel_image, shop.vmlinux, cache_folder() / "symbols")
+    banner = symbols.banner(symbols.KernelSymbols.load(path), kernel_image)
+    problems = Problems()
+    for what, text in (
+        ("release", f"Linux version {shop.lock.release} "),
+        ("compiler", shop.compiler_text()),
+    ):
+        if text not in banner:
+            problems.add(shop.boot_image, f"the image's banner does not have the {what} {text!r}: {banner}")
+    problems.raise_if_any()
+
+
+def unpack_source(shop: Workshop) -> None:
+    """The source tree is unpacked."""
+    folder = _empty(shop.folder / "source-package")
+    packages.unpack(shop.package(shop.names.source), folder)
+    tarball = folder / "usr" / "src" / f"{shop.names.source}.tar.xz"
+    if not tarball.exists():
+        raise refuse(tarball, "the source package does not have it; its layout is not known")
+    tree.unpack(tarball, shop.tree)
+    shutil.rmtree(folder)
+
+
+def configure(shop: Workshop) -> None:
+    """The tree has the shipped configuration, to the letter."""
+    tree.configure(shop.tree, shop.config, shop.arguments(), shop.log("configure"))
+
+
+def make_prepare(shop: Workshop) -> None:
+    """Single objects can be compiled, and the tree's headers are those of the shipped kernel."""
+    tree.prepare(shop.tree, shop.headers, shop.description.arch, shop.arguments(), shop.log("prepare"))
+
+
+@dataclass(frozen=True, slots=True)
+class PreparationStep:
+    """name: file-name-like; title: what the user sees, or "" for steps that show their own progress."""
+
+    name: str
+    title: str
+    action: Callable[[Workshop], None]
+
+
+STEPS = (
+    PreparationStep("fetch", "", fetch),
+    PreparationStep("image", "unpacking the image and its modules", unpack_image),
+    # From here on the configuration and the compiler are known, and the compiler is the kernel's own.
+    PreparationStep("headers", "unpacking the headers", unpack_headers),
+    PreparationStep("vmlinux", "decompressing the image", unpack_vmlinux),
+    PreparationStep("symbols", "recovering the image's symbols", recover_symbols),
+    PreparationStep("source", "unpacking the source", unpack_source),
+    PreparationStep("configure", "configuring the tree as shipped", configure),
+    PreparationStep("prepare", "preparing the tree", make_prepare),
+)
+
+
+def prepared(description: KernelDescription) -> TargetKernel | None:
+    """The kernel if it is prepared already, in a few milliseconds; None if it is not."""
+    shop = workshop(description)
+    if not shop.result.exists():
+        return None
+    kernel = TargetKernel.load(shop.result)
+    # A cache folder that was copied elsewhere has paths of its old place in it.
+    return kernel if kernel.vmlinux == shop.vmlinux and kernel.symbols.exists() else None
+
+
+def prepare(description: KernelDescription) -> TargetKernel:
+    """The prepared kernel; what is missing is done now, shown step by step.
+
+    Raises `UserError` for all that the user can mend: no lock, package gone, no network, disk full,
+    damaged package, wrong compiler, missing tool, drifted configuration.
+    """
+    kernel = prepared(description)
+    if kernel is None:
+        shop = workshop(description)
+        with locked(shop.folder.with_name(f"{shop.folder.name}.lock")):
+            kernel = prepared(description) or _prepare(shop)
+    compiler.require(config.string(config.parse(kernel.config.read_text()), "CC_VERSION_TEXT"))
+    return kernel
+
+
+def _prepare(shop: Workshop) -> TargetKernel:
+    tree.require_tools()
+    shop.folder.mkdir(parents=True, exist_ok=True)
+    for each in STEPS:
+        run_step(shop, each)
+    kernel_image = image.KernelImage.load(shop.vmlinux)
+    kernel = TargetKernel(
+        name=shop.description.name,
+        release=shop.lock.release,
+        version=shop.lock.version,
+        arch=shop.description.arch,
+        build_id=kernel_image.build_id,
+        boot_image=shop.boot_image,
+        vmlinux=shop.vmlinux,
+        symbols=symbols.recover_cached(kernel_image, shop.vmlinux, cache_folder() / "symbols"),
+        config=shop.config,
+        tree=shop.tree,
+        headers=shop.headers,
+        modules=shop.image / "lib" / "modules" / shop.lock.release,
+        compiler=compiler.program(shop.compiler_text()),
+    )
+    kernel.save(shop.result)
+    return kernel
+
+
+def run_step(shop: Workshop, each: PreparationStep) -> None:
+    """Do one step unless it is done, and mark it as done.  Its predecessors in `STEPS` must be done."""
+    marker = shop.marker(each.name)
+    if marker.exists():
+        return
+    if each.name == "source":
+        packages.need_room(shop.folder, ROOM, "the source tree")
+    start = time.monotonic()
+    if each.title:
+        with step(f"{shop.lock.release}: {each.title}"):
+            each.action(shop)
+    else:
+        each.action(shop)
+    write_json(marker, {"seconds": round(time.monotonic() - start, 3), "step": each.name})
+
+
+def seconds(description: KernelDescription) -> dict[str, float]:
+    """What each step took when it was done, in the order of `STEPS`; steps not done yet are left out."""
+    shop = workshop(description)
+    markers = {each.name: shop.marker(each.name) for each in STEPS}
+    return {name: float(read_json(path)["seconds"]) for name, path in markers.items() if path.exists()}
+
+
+def _empty(folder: Path) -> Path:
+    """`folder`, without what an interrupted attempt left in it."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    return folder
