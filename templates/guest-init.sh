@@ -54,6 +54,7 @@ watch() {
 
 echo started >&3
 for step in /steps/*; do
+    [ -d "$step" ] || break # there are none
     number=${step##*/}
     limit=$(cat "$step/limit")
     echo "step $number begin" >&3

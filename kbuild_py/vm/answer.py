@@ -39,8 +39,11 @@ class Answer:
     finished: bool
 
 
-def parse(data: bytes) -> Answer:
-    """Read what has come so far.  Lines that are none of the format's are passed over."""
+def parse(data: bytes, steps: int) -> Answer:
+    """Read what has come so far from a guest with so many steps.
+
+    Lines that are none of the format's, or speak of steps that there are not, are passed over.
+    """
     started = finished = False
     begun = 0
     frames = []
@@ -51,9 +54,9 @@ def parse(data: bytes) -> Answer:
             started = True
         elif line == b"finished":
             finished = True
-        elif match := _BEGIN.fullmatch(line):
+        elif (match := _BEGIN.fullmatch(line)) and 1 <= int(match[1]) <= steps:
             begun = int(match[1])
-        elif match := _STEP.fullmatch(line):
+        elif (match := _STEP.fullmatch(line)) and 1 <= int(match[1]) <= steps:
             number, status, stdout_size, stdout_sent, stderr_size, stderr_sent = (
                 int(match[group]) for group in (1, 3, 4, 5, 6, 7)
             )

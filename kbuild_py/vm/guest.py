@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kbuild_py.errors import refuse
 from kbuild_py.manifest.model import Check
 from kbuild_py.vm.answer import Frame
 from kbuild_py.vm.initramfs import BUSYBOX, busybox
@@ -103,9 +104,10 @@ def step_limit(guest: Guest, step: GuestStep) -> int:
 
 def guest_files(guest: Guest) -> dict[str, bytes | Path]:
     """Everything the guest's file system holds: the guest's files, busybox, init, and the steps."""
-    files = dict(guest.files)
-    files[BUSYBOX] = busybox()
-    files["/init"] = INIT
+    for path in guest.files:
+        if path in (BUSYBOX, "/init", "/steps") or path.startswith("/steps/"):
+            raise refuse(path, "this path in the guest is taken", "give the file another one")
+    files = {**guest.files, BUSYBOX: busybox(), "/init": INIT}
     for index, step in enumerate(guest.steps):
         folder = f"/steps/{step_number(index)}"
         files[f"{folder}/title"] = one_line(step.title).encode()
@@ -129,6 +131,12 @@ def result_of(step: GuestStep, frame: Frame) -> StepResult:
         stage=step.stage,
         place=step.place,
     )
+
+
+def lost_result(step: GuestStep) -> StepResult:
+    """The result of a step that was begun and from which nothing came back."""
+    failure = "the guest ended in this step"
+    return StepResult(step.title, step.command, -1, "", failure, stage=step.stage, place=step.place)
 
 
 def judge(step: GuestStep, frame: Frame) -> str:

@@ -30,7 +30,7 @@ from kbuild_py import run
 from kbuild_py.errors import refuse
 from kbuild_py.progress import Step, step
 from kbuild_py.vm.answer import Answer, parse
-from kbuild_py.vm.guest import Guest, guest_files, result_of, step_limit
+from kbuild_py.vm.guest import Guest, guest_files, lost_result, result_of, step_limit
 from kbuild_py.vm.initramfs import archive
 from kbuild_py.vm.report import BootReport, Outcome
 
@@ -68,7 +68,7 @@ def boot(boot_image: Path, guest: Guest, folder: Path) -> BootReport:
         argv = command(boot_image, guest, files, accelerator)
         with run.running(argv, log=files.qemu_log) as process:
             ended = _wait(process, guest, files, shown)
-    answer = parse(files.answer.read_bytes())
+    answer = parse(files.answer.read_bytes(), len(guest.steps))
     return _report(guest, answer, ended, files, accelerator, time.monotonic() - start)
 
 
@@ -133,7 +133,7 @@ def _wait(process: subprocess.Popen[bytes], guest: Guest, files: Files, shown: S
     """Follow the guest until QEMU ends or a limit is over."""
     begin = time.monotonic()
     seen = b""
-    answer = parse(seen)
+    answer = parse(seen, len(guest.steps))
     begun, begun_at, finished_at = 0, begin, 0.0
     with files.answer.open("rb") as stream:
         while True:
@@ -142,8 +142,8 @@ def _wait(process: subprocess.Popen[bytes], guest: Guest, files: Files, shown: S
             now = time.monotonic()
             if more:
                 seen += more
-                answer = parse(seen)
-            if answer.begun != begun and answer.begun <= len(guest.steps):
+                answer = parse(seen, len(guest.steps))
+            if answer.begun != begun:
                 begun, begun_at = answer.begun, now
                 shown.update(f"step {begun} of {len(guest.steps)}, {guest.steps[begun - 1].title}")
             if answer.finished and not finished_at:
@@ -175,17 +175,17 @@ def _report(
 ) -> BootReport:
     """Make the one result of everything that came."""
     console = files.console.read_bytes()[-CONSOLE_BYTES:].decode(errors="replace").replace("\r", "")
-    results = tuple(
-        result_of(guest.steps[frame.number - 1], frame)
-        for frame in answer.frames
-        if 1 <= frame.number <= len(guest.steps)
-    )
+    results = tuple(result_of(guest.steps[frame.number - 1], frame) for frame in answer.frames)
+    if answer.begun and answer.begun not in (frame.number for frame in answer.frames):
+        results += (lost_result(guest.steps[answer.begun - 1]),)
     failed = [result for result in results if result.failure]
     at = _where(guest, answer)
     panic = _PANIC.search(console)
 
     if not answer.started:
         outcome, reason = Outcome.NEVER_STARTED, _never_started(ended, files, panic)
+        if accelerator == "kvm":
+            reason += f" (under KVM; {KVM_VARIABLE}=0 in the environment does without)"
     elif panic:
         outcome, reason = Outcome.PANICKED, f"{panic[1]} ({at})"
     elif any(frame.hung for frame in answer.frames):
@@ -214,7 +214,7 @@ def _report(
 
 
 def _where(guest: Guest, answer: Answer) -> str:
-    if not 1 <= answer.begun <= len(guest.steps):
+    if not answer.begun:
         return "before the first step"
     when = (
         "after" if any(frame.number == answer.begun and not frame.hung for frame in answer.frames) else "in"

@@ -29,9 +29,11 @@ COMPLAINTS = (
     "general protection fault",
     "invalid opcode",
     "Kernel panic",
-    "unpatched return thunk",
+    "[Uu]npatched return thunk",
     "INFO: (task|rcu)",
     "self-detected stall",
+    "UBSAN:",
+    "unchecked MSR access",
     "Unknown symbol",
     "disagrees about version of symbol",
     "<[0-3]>.*kpatch",
@@ -40,7 +42,7 @@ COMPLAINTS = (
 
 def kernel_name(module: Path) -> str:
     """The name that the kernel gives to the module in this file."""
-    return module.name.removesuffix(".ko").replace("-", "_")
+    return module.name.partition(".ko")[0].replace("-", "_")
 
 
 def load_step(module: Path, stage: str = "load") -> GuestStep:
