@@ -9,6 +9,7 @@ the part of the schema that failed, whose `errorMessage` says what the value mus
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import posixpath
 import re
@@ -19,11 +20,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kbuild_py.manifest import fields
 from kbuild_py.manifest.schema import json_schema
-from kbuild_py.manifest.text import Finding, Mapping, Node, Scalar, Sequence, Trap, data
+from kbuild_py.manifest.text import (
+    MAX_FINDINGS,
+    Finding,
+    Mapping,
+    Node,
+    Scalar,
+    Sequence,
+    Trap,
+    data,
+    short,
+    too_many,
+)
 
 if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError
+    from jsonschema.protocols import Validator
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -45,16 +57,30 @@ class Misfit:
 
 
 @cache
-def _validator(format_: fields.Format) -> Draft202012Validator:
-    from jsonschema import Draft202012Validator  # some 45 ms: only for who reads a manifest
+def _validator(format_: fields.Format) -> Validator:
+    from jsonschema import Draft202012Validator, validators  # some 45 ms: only for who reads a manifest
 
-    return Draft202012Validator(json_schema(format_))
+    extend: Any = validators.extend
+    validator: Validator = extend(Draft202012Validator, {"uniqueItems": _unique})(json_schema(format_))
+    return validator
+
+
+def _unique(_validator: object, _wanted: bool, instance: Any, _schema: object) -> Iterator[ValidationError]:
+    """jsonschema's own takes quadratic time for values that do not sort.  Our unique lists hold strings."""
+    from jsonschema import ValidationError
+
+    strings = [item for item in instance if isinstance(item, str)] if isinstance(instance, list) else []
+    if len(set(strings)) < len(strings):
+        yield ValidationError("has non-unique elements")
 
 
 def check(node: Node, format_: fields.Format) -> list[Misfit]:
     """Everything in the tree that the format's schema does not accept, in the text's order."""
     errors = _validator(format_).iter_errors(data(node))
-    misfits = dict.fromkeys(misfit for error in errors for misfit in _translate(error, node))
+    translated = (misfit for error in errors for misfit in _translate(error, node))
+    misfits = list(dict.fromkeys(itertools.islice(translated, MAX_FINDINGS)))
+    if len(misfits) == MAX_FINDINGS:
+        misfits.append(Misfit((), too_many(misfits[-1].finding)))
     return sorted(misfits, key=lambda misfit: (misfit.finding.line, misfit.finding.column))
 
 
@@ -88,7 +114,7 @@ def _translate(error: ValidationError, root: Node) -> Iterator[Misfit]:
         case "oneOf" if isinstance(node, Mapping):
             yield _one_of(path, node, [choice["required"][0] for choice in rule])
         case "uniqueItems" if isinstance(node, Sequence):
-            yield _repeated(path, node)
+            yield from _repeated(path, node)
         case "minItems":
             yield _misfit(path, node, f"{_label(path)} is an empty list", "give at least one item")
         case "type":
@@ -96,7 +122,7 @@ def _translate(error: ValidationError, root: Node) -> Iterator[Misfit]:
         case "not" if rule == {}:
             yield _misfit(path, _key(root, path), f"{_label(path)}: {must}", "remove this key")
         case _:
-            cause = f"{_label(path)}: {_shown(error.instance)} {must}"
+            cause = f"{_label(path)}: {short(error.instance)} {must}"
             yield _misfit(path, node, cause, _value_remedy(error.instance, schema))
 
 
@@ -115,11 +141,6 @@ def _label(path: Path) -> str:
     """The path as people write it: objects.vmlinux.functions[0]."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return "".join(steps).removeprefix(".") or "the file"
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 70 else f"{text[:60]}... ({len(str(value))} characters)"
 
 
 def _best_choice(error: ValidationError, node: Node, root: Node, path: Path) -> Iterator[Misfit]:
@@ -146,7 +167,7 @@ def _unknown_key(path: Path, key: Scalar, known: list[str], must: str) -> Misfit
     elif not key.text:
         cause = "a key is empty"
     else:
-        cause = f"unknown key {_shown(key.text)}" + (f" in {_label(path)}" if path else "")
+        cause = f"unknown key {short(key.text)}" + (f" in {_label(path)}" if path else "")
     return _misfit((*path, key.text), key, cause, remedy)
 
 
@@ -170,12 +191,15 @@ def _one_of(path: Path, node: Mapping, keys: list[str]) -> Misfit:
     return _misfit((*path, given[1]), node.keys[given[1]], cause, "remove one of the two")
 
 
-def _repeated(path: Path, node: Sequence) -> Misfit:
-    values = [data(item) for item in node.items]
-    second = next(index for index, value in enumerate(values) if value in values[:index])
-    first = node.items[values.index(values[second])]
-    cause = f"{_label(path)}: {_shown(values[second])} is given twice, first in line {first.line}"
-    return _misfit((*path, second), node.items[second], cause, "keep one of the two")
+def _repeated(path: Path, node: Sequence) -> Iterator[Misfit]:
+    lines: dict[str, int] = {}
+    for index, item in enumerate(node.items):
+        if isinstance(item, Scalar) and isinstance(item.value, str):
+            if item.text in lines:
+                first = f"first in line {lines[item.text]}"
+                cause = f"{_label(path)}: {short(item.text)} is given twice, {first}"
+                yield _misfit((*path, index), item, cause, "keep one of the two")
+            lines.setdefault(item.text, item.line)
 
 
 def _wrong_type(path: Path, node: Node, wanted: str, must: str) -> Misfit:
@@ -190,14 +214,14 @@ def _wrong_type(path: Path, node: Node, wanted: str, must: str) -> Misfit:
         return _misfit(path, node, f"{label} has no value; it {must}", "give a value or remove the key")
     if node.quoted or isinstance(node.value, str):
         remedy = f"write {node.text} without quotes" if _is_kind(node, wanted) else ""
-        return _misfit(path, node, f"{label} {must}, and not the text {_shown(node.text)}", remedy)
+        return _misfit(path, node, f"{label} {must}, and not the text {short(node.text)}", remedy)
     if wanted == "string":
-        cause = f"{label} {must}; {node.text} without quotes is {_reads_as(node)}"
-        return _misfit(path, node, cause, f"if it is meant as text, quote it: {json.dumps(node.text)}")
+        cause = f"{label} {must}; {short(node.text)} without quotes is {_reads_as(node)}"
+        return _misfit(path, node, cause, f"if it is meant as text, quote it: {json.dumps(node.text)[:70]}")
     remedy = {"boolean": "write true or false", "integer": "write it in decimal, for example 1"}.get(
         wanted, ""
     )
-    return _misfit(path, node, f"{label} {must}, and not {node.text}", remedy)
+    return _misfit(path, node, f"{label} {must}, and not {short(node.text)}", remedy)
 
 
 def _is_kind(node: Scalar, wanted: str) -> bool:
@@ -232,7 +256,7 @@ def _value_remedy(value: object, schema: dict[str, Any]) -> str:
     is_path = pattern in (fields.RELATIVE_PATH, fields.SOURCE_PATH)
     meant = posixpath.normpath(text) if is_path else text.strip()
     for candidate in (meant, meant.lower(), re.sub("[_ ]", "-", meant.lower())):
-        if pattern and candidate != text and re.search(pattern, candidate):
+        if candidate != text and len(candidate) <= 70 and _fits(candidate, schema):
             return f"did you mean {candidate!r}?"
     near = difflib.get_close_matches(text, schema.get("enum", ()), 1, 0.7)
     if near:
@@ -240,3 +264,8 @@ def _value_remedy(value: object, schema: dict[str, Any]) -> str:
     if pattern == fields.RELATIVE_PATH:
         return "put the file into the manifest's folder and write its name"
     return f"for example: {schema['examples'][0]}" if schema.get("examples") else ""
+
+
+def _fits(text: str, schema: dict[str, Any]) -> bool:
+    forbidden = schema.get("not", {}).get("enum", ())
+    return "pattern" in schema and re.search(schema["pattern"], text) is not None and text not in forbidden

@@ -94,5 +94,7 @@ class Document:
     def raise_if_wrong(self) -> None:
         """Raise `UserError` with everything found, in the file's order."""
         found = sorted(self._findings, key=lambda finding: (finding.line, finding.column))
+        if len(found) > text.MAX_FINDINGS:
+            found = [*found[: text.MAX_FINDINGS], text.too_many(found[text.MAX_FINDINGS])]
         if found:
             raise UserError(*(Problem(f"{self.shown}:{f.line}:{f.column}", f.cause, f.remedy) for f in found))

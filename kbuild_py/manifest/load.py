@@ -39,6 +39,7 @@ from kbuild_py.manifest.model import (
     PatchedObject,
     When,
 )
+from kbuild_py.manifest.text import short
 
 MANIFEST_FOLDER = "manifests"
 MANIFEST_FILE = "manifest.yaml"
@@ -152,9 +153,8 @@ def _load_manifest(path: Path, root: Path) -> Manifest:
     document = Document(path, str(path.relative_to(root)), fields.MANIFEST)
     folder = path.parent
     if document.sound("name") and document.value("name") != folder.name:
-        cause = (
-            f"the name {document.value('name')!r} is not the name of the manifest's folder, {folder.name!r}"
-        )
+        name = short(document.value("name"))
+        cause = f"the name {name} is not the name of the manifest's folder, {folder.name!r}"
         document.wrong(("name",), cause, f"write name: {folder.name}, or rename the folder")
     patches = [("patch",), *(("patches", index) for index in range(document.count("patches")))]
     for patch in patches:
@@ -170,20 +170,20 @@ def _check_patch(document: Document, path: KeyPath, folder: Path) -> None:
     name = document.value(*path)
     target = Path(os.path.realpath(folder / name))
     if not target.is_relative_to(os.path.realpath(folder)):
-        cause = f"{name!r} leads out of the manifest's folder, to {target}"
+        cause = f"{short(name)} leads out of the manifest's folder, to {target}"
         return document.wrong(path, cause, "put the file itself into the folder, not a link")
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
         near = difflib.get_close_matches(name, _patch_files(folder), 1, 0.5)
         remedy = f"did you mean {near[0]!r}?" if near else "paths start at the manifest's folder"
-        return document.wrong(path, f"there is no file {name!r}", remedy)
+        return document.wrong(path, f"there is no file {short(name)}", remedy)
     except OSError as error:
-        return document.wrong(path, f"cannot read {name!r}: {error.strerror}", "")
+        return document.wrong(path, f"cannot read {short(name)}: {error.strerror}", "")
     if not stat.S_ISREG(mode):
-        document.wrong(path, f"{name!r} is not a file", "name the patch file itself")
+        document.wrong(path, f"{short(name)} is not a file", "name the patch file itself")
     elif not os.access(target, os.R_OK):
-        document.wrong(path, f"cannot read {name!r}: Permission denied", "")
+        document.wrong(path, f"cannot read {short(name)}: Permission denied", "")
     return None
 
 
@@ -199,30 +199,31 @@ def _check_kernel_names(document: Document, root: Path) -> None:
             name = document.value("kernels", index)
             near = difflib.get_close_matches(name, known, 1, 0.6)
             remedy = f"did you mean {near[0]!r}?" if near else f"described are: {', '.join(known) or 'none'}"
-            cause = f"no kernel {name!r} is described in {MANIFEST_FOLDER}/{KERNEL_FOLDER}"
+            cause = f"no kernel {short(name)} is described in {MANIFEST_FOLDER}/{KERNEL_FOLDER}"
             document.wrong(("kernels", index), cause, remedy)
 
 
 def _check_functions(document: Document) -> None:
     """A function stands in a list once; the same name twice needs two different source files."""
-    objects = document.value("objects") if document.has("objects") else None
-    for name in objects if isinstance(objects, dict) else ():
-        listed: list[tuple[str, str | None, int]] = []
+    for name in document.value("objects") if document.has("objects", "vmlinux") else ():
+        listed: dict[str, list[Function]] = {}
         for index in range(document.count("objects", name, "functions")):
             path = ("objects", name, "functions", index)
             if not document.sound(*path):
                 continue
             function = _function(document, path)
-            for other, source, line in listed:
-                if other == function.name and (
-                    None in (source, function.source) or source == function.source
-                ):
-                    cause = f"the function {other!r} is listed twice, first in line {line}"
-                    different = "keep one of the two; two functions of one name need different `source` files"
-                    document.wrong(path, cause, different)
-                    break
+            same = listed.setdefault(function.name, [])
+            if clash := [other for other in same if _may_be_one(other, function)]:
+                line = clash[0].place.split(":")[-2]
+                cause = f"the function {short(function.name)} is listed twice, first in line {line}"
+                remedy = "keep one of the two; two functions of one name need different `source` files"
+                document.wrong(path, cause, remedy)
             else:
-                listed.append((function.name, function.source, document.node(*path).line))
+                same.append(function)
+
+
+def _may_be_one(one: Function, other: Function) -> bool:
+    return one.source is None or other.source is None or one.source == other.source
 
 
 def _function(document: Document, path: KeyPath) -> Function:
@@ -282,7 +283,7 @@ def _checks(document: Document) -> Iterable[Check]:
 def _load_kernel(path: Path, root: Path) -> KernelDescription:
     document = Document(path, str(path.relative_to(root)), fields.KERNEL)
     if document.sound("name") and document.value("name") != path.stem:
-        cause = f"the name {document.value('name')!r} is not the file's name, {path.stem!r}"
+        cause = f"the name {short(document.value('name'))} is not the file's name, {path.stem!r}"
         document.wrong(("name",), cause, f"write name: {path.stem}, or rename the file")
     if document.sound("release") and document.sound("flavour"):
         release, flavour = document.value("release"), document.value("flavour")

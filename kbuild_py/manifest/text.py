@@ -24,8 +24,9 @@ import yaml
 
 from kbuild_py.errors import refuse
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 128 << 10
 MAX_DEPTH = 20
+MAX_FINDINGS = 100
 
 # The parser in C is some ten times faster; the one in Python gives the same events.
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -39,6 +40,17 @@ class Finding:
     column: int
     cause: str
     remedy: str = ""
+
+
+def short(value: object) -> str:
+    """The value in quotes, for a message; a long one only by its start."""
+    text = repr(value)
+    return text if len(text) <= 70 else f"{text[:60]}... ({len(str(value))} characters)"
+
+
+def too_many(last: Finding) -> Finding:
+    """What is said in place of the problems after `MAX_FINDINGS`."""
+    return Finding(last.line, last.column, f"more than {MAX_FINDINGS} problems; the rest is not shown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +135,7 @@ def read(path: Path, shown: str) -> bytes:
     except OSError as error:
         raise refuse(shown, f"cannot read: {error.strerror}") from error
     if len(content) > MAX_BYTES:
-        raise refuse(shown, f"is larger than {MAX_BYTES >> 20} MiB, which no file of this kind needs")
+        raise refuse(shown, f"is larger than {MAX_BYTES >> 10} KiB, which no file of this kind needs")
     return content
 
 
@@ -137,7 +149,7 @@ def parse(content: bytes) -> tuple[Node | None, list[Finding]]:
         return composer.document(), composer.findings
     except yaml.MarkedYAMLError as error:
         return None, [*composer.findings, _syntax_finding(error, text)]
-    except _TooDeepError as error:
+    except _GiveUpError as error:
         return None, [*composer.findings, error.finding]
 
 
@@ -215,7 +227,9 @@ def _syntax_finding(error: yaml.MarkedYAMLError, text: str) -> Finding:
     return Finding(line, column, f"is not YAML:{context}{':' if context else ''} {problem}", remedy)
 
 
-class _TooDeepError(Exception):
+class _GiveUpError(Exception):
+    """Ends the reading of a text that no person meant; the last finding says why."""
+
     def __init__(self, finding: Finding) -> None:
         self.finding = finding
 
@@ -238,32 +252,37 @@ class _Composer:
         self.parser.get_event()  # end of the document
         event = self.parser.get_event()
         if not isinstance(event, yaml.StreamEndEvent):
-            self._find(event, "a second document starts here", "write one file for each, and remove '---'")
+            line, column = event.start_mark.line + 1, event.start_mark.column + 1
+            remedy = "write one file for each, and remove '---'"
+            self._find(line, column, "a second document starts here", remedy)
         return node
 
-    def _find(self, event: Any, cause: str, remedy: str) -> None:
-        mark = event.start_mark
-        self.findings.append(Finding(mark.line + 1, mark.column + 1, cause, remedy))
+    def _find(self, line: int, column: int, cause: str, remedy: str) -> None:
+        self.findings.append(Finding(line, column, cause, remedy))
+        if len(self.findings) == MAX_FINDINGS:
+            raise _GiveUpError(too_many(self.findings[-1]))
 
     def _node(self, depth: int) -> Node:
         event = self.parser.get_event()
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         if isinstance(event, yaml.AliasEvent):
-            cause = f"the alias *{event.anchor} is not allowed"
-            self._find(event, cause, f'write the value itself; if it is text, quote it: "*{event.anchor}"')
+            cause = f"the alias {short(f'*{event.anchor}')} is not allowed"
+            remedy = "write the value itself; text that starts with * needs quotes"
+            self._find(line, column, cause, remedy)
             return Scalar(line, column, f"*{event.anchor}", False, None)
         if event.anchor is not None:
-            cause = f"the anchor &{event.anchor} is not allowed"
-            self._find(event, cause, "remove it; text that starts with & needs quotes")
+            cause = f"the anchor {short(f'&{event.anchor}')} is not allowed"
+            self._find(line, column, cause, "remove it; text that starts with & needs quotes")
         if event.tag is not None:
-            self._find(event, f"the tag {event.tag} is not allowed", "remove it; quotes make a value text")
+            cause = f"the tag {short(event.tag)} is not allowed"
+            self._find(line, column, cause, "remove it; quotes make a value text")
         if isinstance(event, yaml.ScalarEvent):
             quoted = event.style not in (None, "")
             value = event.value if quoted else plain_value(event.value)
             return Scalar(line, column, event.value, quoted, value)
         if depth == MAX_DEPTH:
             cause = f"is nested more than {MAX_DEPTH} levels deep here"
-            raise _TooDeepError(Finding(line, column, cause, "no key needs that"))
+            raise _GiveUpError(Finding(line, column, cause, "no key needs that"))
         if isinstance(event, yaml.SequenceStartEvent):
             items = []
             while not self.parser.check_event(yaml.SequenceEndEvent):
@@ -280,15 +299,13 @@ class _Composer:
             value = self._node(depth + 1)
             if not isinstance(key, Scalar):
                 cause = "a key must be a word, not a list or mapping"
-                self.findings.append(
-                    Finding(key.line, key.column, cause, "check the brackets and indentation")
-                )
+                self._find(key.line, key.column, cause, "check the brackets and indentation")
             elif key.text == "<<" and not key.quoted:
                 cause = "the merge key << is not allowed"
-                self.findings.append(Finding(key.line, key.column, cause, "write the keys themselves"))
+                self._find(key.line, key.column, cause, "write the keys themselves")
             elif key.text in keys:
-                cause = f"the key {key.text!r} is given twice, first in line {keys[key.text].line}"
-                self.findings.append(Finding(key.line, key.column, cause, "keep one of the two"))
+                cause = f"the key {short(key.text)} is given twice, first in line {keys[key.text].line}"
+                self._find(key.line, key.column, cause, "keep one of the two")
             else:
                 keys[key.text], values[key.text] = key, value
         self.parser.get_event()
