@@ -13,7 +13,8 @@ Where a directive may stand.  Not inside a comment, not after a line that ends i
 the parentheses of what may be a macro call, where the C standard leaves directives undefined (6.10.3p11).
 Which names are macros is not known here, so every open parenthesis counts.  `_Lexer` keeps that state; the
 directive waits for the first safe line, and the few lines until then (the rest of one statement, which the
-patch changes anyway) count on.
+patch changes anyway) count on.  A directive in a branch of an #if may be skipped together with the branch, so
+it is given again after the branch.
 
 Added lines count on from the line before them, so a change that replaces lines one for one needs no directive
 at all, and a WARN in new code names a line close to where it stands.
@@ -112,14 +113,21 @@ def with_directives(lines: Sequence[SourceLine]) -> str:
     """The text of `lines` with `#line` directives, so that unchanged lines keep their original numbers."""
     out: list[str] = []
     lexer = _Lexer(branches=[])
-    count = 1  # what the compiler takes the next line's number to be
+    count: int = 1  # what the compiler takes the next line's number to be; below 0 if that is not known
+    conditional: set[int] = set()  # nesting levels of #if whose present branch has a directive in it
     for line in lines:
         if line.original and line.original != count and lexer.safe_before(line.text):
             out.append(f"#line {line.original}\n")
             count = line.original
+            if lexer.branches:
+                conditional.add(len(lexer.branches))
         out.append(line.text + "\n" * line.newline)
-        lexer.feed(line.text)
         count += 1
+        ended = lexer.feed(line.text)
+        if ended in conditional:
+            # The compiler may have skipped that branch, and the directive with it: give the number again.
+            conditional.remove(ended)
+            count = -len(lines)
     return "".join(out)
 
 
@@ -228,10 +236,11 @@ class _Lexer:
     continued: the line before ended in a backslash
     directive: the logical line is a preprocessor directive
     last:      the last significant character before here
-    branches:  per open #if the depth at its start, and the depths at the ends of its branches so far
+    branches:  per open #if the depth at its start, the depths at the ends of its branches so far, and
+               whether the present branch is that of an `#if 0`
     """
 
-    branches: list[tuple[int, list[int]]]
+    branches: list[tuple[int, list[int], bool]]
     depth: int = 0
     unsure: bool = False
     comment: bool = False
@@ -250,18 +259,20 @@ class _Lexer:
         named = self.last == ")" or self.last == "_" or self.last.isalnum()
         return not named or text.lstrip(" \t")[:1] not in ("", "(", "/", "\\", "#")
 
-    def feed(self, text: str) -> None:
-        """Go past one physical line."""
+    def feed(self, text: str) -> int:
+        """Go past one physical line; the nesting level of the branch of an #if that it ends, or 0."""
+        ended = 0
         if not self.continued and not self.comment:
             if self._certain(text):
                 self.depth, self.unsure = 0, False
             self.directive = text.lstrip(" \t").startswith(("#", "%:"))
             if self.directive:
-                self._conditional(text)
+                ended = self._conditional(text)
         self._scan(text)
         self.continued = text.rstrip(" \t\r").endswith("\\")
         if not self.continued and not self.comment:
             self.directive = False
+        return ended
 
     def _certain(self, text: str) -> bool:
         """A "}" in the first column ends a function, so no parenthesis is open there after all."""
@@ -293,26 +304,33 @@ class _Lexer:
                 elif token == ")":
                     self.depth = max(self.depth - 1, 0)
 
-    def _conditional(self, text: str) -> None:
-        """Each branch of an #if starts at the depth before it; afterwards the first branch's end counts."""
+    def _conditional(self, text: str) -> int:
+        """Each branch of an #if starts at the depth before it; afterwards the first branch's end counts.
+
+        What stands in `#if 0` is no code: there the depth of the start counts.  Returns as `feed` does.
+        """
         word = _WORD.match(text)
         name = word.group(1) if word else ""
+        level = len(self.branches)
         if name in ("if", "ifdef", "ifndef"):
-            self.branches.append((self.depth, []))
-        elif name in ("else", "elif", "elifdef", "elifndef") and self.branches:
-            start, ends = self.branches[-1]
-            ends.append(self.depth)
+            self.branches.append((self.depth, [], bool(_NEVER.match(text))))
+        if name not in ("else", "elif", "elifdef", "elifndef", "endif") or not level:
+            return 0
+        start, ends, never = self.branches.pop()
+        ends.append(start if never else self.depth)
+        if name != "endif":
             self.depth = start
-        elif name == "endif" and self.branches:
-            start, ends = self.branches.pop()
-            ends.append(self.depth)
-            self.depth = ends[0]
-            # Without an #else, the other branch is the empty one.
-            self.unsure |= len(set(ends if len(ends) > 1 else [*ends, start])) > 1
+            self.branches.append((start, ends, False))
+            return level
+        self.depth = ends[0]
+        # Without an #else, the other branch is the empty one.
+        self.unsure |= len(set(ends if len(ends) > 1 else [*ends, start])) > 1
+        return level
 
 
 # One step of the scan.  A literal that does not end on its line ends with the line (text inside #if 0).
 _TOKEN = re.compile(
     r"""/\*|//.*|"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[A-Za-z0-9_]+|[ \t\f\v\r]+|.""", re.DOTALL
 )
+_NEVER = re.compile(r"\s*#\s*if\s+0\s*($|/)")
 _WORD = re.compile(r"\s*(?:#|%:)\s*([a-z]+)")
