@@ -85,8 +85,7 @@ class Archive:
 
     def update(self, timeout: float = 900) -> str:
         """Fetch the package lists.  Returns what apt complained about; the lists that came are usable."""
-        result = self._apt(["apt-get", "update", "-q"], timeout=timeout)
-        return "\n".join(line for line in result.stderr.splitlines() if line.startswith(("E:", "W:", "Err:")))
+        return _complaints(self._apt(["apt-get", "update", "-q"], timeout=timeout))
 
     def has_lists(self) -> bool:
         """Whether any package list was ever fetched."""
@@ -117,8 +116,8 @@ class Archive:
         return tuple(sorted(set(self._apt(["apt-cache", "pkgnames", prefix]).stdout.split())))
 
     def download(self, packages: Sequence[Package], folder: Path, step: Step) -> None:
-        """Download into `folder`; what lies there half is resumed.  Raises `Unavailable`, or `UserError`
-        for what the user can mend (network, full disk).  apt verifies what it downloads."""
+        """Download into `folder`; packages that lie there whole are kept.  Raises `Unavailable`, or
+        `UserError` for what the user can mend (network, full disk).  apt verifies what it downloads."""
         folder.mkdir(parents=True, exist_ok=True)
         words = [f"{package.name}={package.version}" for package in packages]
         argv = ["apt-get", "download", "-q", *words]
@@ -126,16 +125,14 @@ class Archive:
             result = self._apt(argv, cwd=folder)
         if result.status == 0:
             return
-        said = "\n".join(line for line in result.stderr.splitlines() if line.startswith(("E:", "Err:")))
+        said = _complaints(result)
         if _NO_SPACE.search(said):
-            raise refuse(
-                folder, f"the disk is full\n{said}", "make room and build again; the download goes on"
-            )
+            raise refuse(folder, f"the disk is full\n{said}", "make room and build again")
         if _NETWORK.search(said):
             raise refuse(
                 "apt-get download",
                 f"the archive cannot be reached\n{said}",
-                "build again; the download goes on",
+                "check the network and build again; the packages that came whole are kept",
             )
         if _GONE.search(said):
             raise Unavailable(said)
@@ -182,6 +179,18 @@ class Archive:
             ]
         # The system's proxies may carry a password.
         write_atomic(folder / "apt.conf", "\n".join(lines) + "\n", mode=0o600)
+
+
+def _complaints(result: Completed) -> str:
+    """apt's errors and warnings, without those that every run from a private folder brings, or that say
+    nothing of their own."""
+    return "\n".join(
+        line
+        for line in result.stderr.splitlines()
+        if line.startswith(("E:", "W:"))
+        and "unsandboxed" not in line
+        and "Some index files failed" not in line
+    )
 
 
 @contextmanager

@@ -7,8 +7,8 @@ a word.  A kernel compiled then has other structures (`struct module` loses fiel
 that was shipped.  So the result is compared with the shipped configuration, and every difference is refused
 by name, with the package whose absence explains it.
 
-What may differ is only the version text of a tool that writes no code and whose effects are options of
-their own.
+What may differ is only what a tool says about itself when it writes none of the code: pahole's version (what
+it can do are options of their own), and the Rust compiler's facts for a kernel without Rust.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import re
 
 from kbuild_py.errors import Problem
 
-# Versions of tools that generate none of the code: their effects show up as other options.
-_MAY_DIFFER = frozenset({"PAHOLE_VERSION", "RUSTC_VERSION_TEXT", "BINDGEN_VERSION_TEXT"})
+# Facts about tools that generate none of the code.
+_MAY_DIFFER = re.compile(r"PAHOLE_VERSION")
+_MAY_DIFFER_WITHOUT_RUST = re.compile(r"PAHOLE_VERSION|RUST_IS_AVAILABLE|(RUSTC|BINDGEN)_\w+")
 
 # Patterns of option names -> (what decides about them, what to do).  The first that matches counts.
 _TOOLS: tuple[tuple[str, str, str], ...] = (
@@ -58,10 +59,12 @@ def drift(shipped: str, made: str, place: object) -> tuple[Problem, ...]:
     mostly consequences.
     """
     before, after = parse(shipped), parse(made)
+    without_rust = before.get("RUST", "n") == after.get("RUST", "n") == "n"
+    may_differ = _MAY_DIFFER_WITHOUT_RUST if without_rust else _MAY_DIFFER
     explained, others = [], []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, "n"), after.get(name, "n")
-        if old == new or name in _MAY_DIFFER:
+        if old == new or may_differ.fullmatch(name):
             continue
         cause = f"CONFIG_{name} is {new} after olddefconfig, but {old} in the shipped kernel"
         for pattern, tool, remedy in _TOOLS:

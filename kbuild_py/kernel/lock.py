@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cmp_to_key
 from pathlib import Path
@@ -54,19 +55,19 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class PackageNames:
-    """The packages of one kernel release; `images` in order of preference (signed first)."""
+    """The packages of one kernel release: for each, the names it may have, the preferred one first."""
 
-    images: tuple[str, ...]
-    headers: str
-    common: str
-    kbuild: str
-    config: str
-    source: str
+    image: tuple[str, ...]  # signed, or not
+    headers: tuple[str, ...]
+    common: tuple[str, ...]
+    kbuild: tuple[str, ...]  # one per release since 6.12, one per series before
+    config: tuple[str, ...]
+    source: tuple[str, ...]
 
     @property
-    def others(self) -> tuple[str, ...]:
-        """All but the image."""
-        return (self.headers, self.common, self.kbuild, self.config, self.source)
+    def all(self) -> tuple[tuple[str, ...], ...]:
+        """Every package's names."""
+        return (self.image, self.headers, self.common, self.kbuild, self.config, self.source)
 
 
 def series(version: str) -> str:
@@ -84,13 +85,14 @@ def package_names(release: str, version: str, flavour: str) -> PackageNames:
     # Real-time flavours have headers of their own: rt-amd64 comes with common-rt.
     featureset = "-rt" if flavour.startswith("rt-") else ""
     number = series(version)
+    plain = release.removesuffix(f"-{flavour}")
     return PackageNames(
-        images=(f"linux-image-{release}", f"linux-image-{release}-unsigned"),
-        headers=f"linux-headers-{release}",
-        common=f"linux-headers-{release.removesuffix('-' + flavour)}-common{featureset}",
-        kbuild=f"linux-kbuild-{number}",
-        config=f"linux-config-{number}",
-        source=f"linux-source-{number}",
+        image=(f"linux-image-{release}", f"linux-image-{release}-unsigned"),
+        headers=(f"linux-headers-{release}",),
+        common=(f"linux-headers-{plain}-common{featureset}",),
+        kbuild=(f"linux-kbuild-{plain}", f"linux-kbuild-{number}"),
+        config=(f"linux-config-{number}",),
+        source=(f"linux-source-{number}",),
     )
 
 
@@ -113,11 +115,9 @@ def read_lock(description: KernelDescription) -> Lock:
             problems.add(path, f"locks {what} {locked_value}, but {description.path} says {wanted}", remedy)
     names = package_names(description.release, description.version, description.flavour)
     have = {package.name for package in lock.packages}
-    missing = [name for name in names.others if name not in have]
-    if not have & set(names.images):
-        missing.insert(0, names.images[0])
-    for name in missing:
-        problems.add(path, f"has no entry for the package {name}", remedy)
+    for alternatives in names.all:
+        if not have & set(alternatives):
+            problems.add(path, f"has no entry for the package {' or '.join(alternatives)}", remedy)
     problems.raise_if_any()
     return lock
 
@@ -218,54 +218,47 @@ def lock_kernel(description: KernelDescription) -> Lock:
 
 def _resolve(archive: Archive, description: KernelDescription, complaints: str) -> tuple[Package, ...]:
     """Find all packages of `description` in the lists, or refuse with all that are missing."""
-    names = package_names(description.release, description.version, description.flavour)
-    found: list[Package] = []
-    problems = Problems()
-    image = next(filter(None, (archive.find(name, description.version) for name in names.images)), None)
-    for name, package in [
-        (names.images[0], image),
-        *((name, archive.find(name, description.version)) for name in names.others),
-    ]:
-        if package is not None:
-            found.append(package)
+    found, missing = [], []
+    for names in package_names(description.release, description.version, description.flavour).all:
+        package = next(filter(None, (archive.find(name, description.version) for name in names)), None)
+        if package is None:
+            missing.append(" or ".join(names))
         else:
-            problems.add(name, *missing_version(archive, description, name, complaints))
-    problems.raise_if_any()
+            found.append(package)
+    if missing:
+        raise missing_version(archive, description, missing, complaints)
     return tuple(sorted(found, key=lambda package: package.name))
 
 
 def missing_version(
-    archive: Archive, description: KernelDescription, name: str, complaints: str
-) -> tuple[str, str]:
-    """Cause and remedy when the archive does not have `name` at the description's version."""
+    archive: Archive, description: KernelDescription, names: Sequence[str], *notes: str
+) -> UserError:
+    """The error for packages that are not to be had at the description's version.
+
+    notes: what apt or other places said about it, each of one or more lines, or empty
+    """
     versions = kernel_versions(archive, description)
-    cause = f"your apt sources do not have version {description.version}"
-    if not versions:
-        cause += (
-            f", nor any other linux {series(description.version)} kernel of flavour {description.flavour}"
-        )
-        if complaints:
-            return f"{cause}\n{complaints}", "check the network and the sources in /etc/apt"
-        return cause, "add Debian's archive to the sources in /etc/apt"
-    cause += f"; they have {', '.join(version for version, _ in versions)}"
-    if complaints:
-        cause += f"\n{complaints}"
-    return cause, f"kbuild-py kernel lock {description.name} --version {versions[0][0]}"
+    lines = [f"the apt sources do not have version {description.version} of {', '.join(sorted(names))}"]
+    if versions:
+        lines.append(f"they have this kernel in {', '.join(version for version, _ in versions)}")
+        remedy = f"kbuild-py kernel lock {description.name} --version {versions[0][0]}"
+    elif archive.has_lists():
+        number, flavour = series(description.version), description.flavour
+        lines.append(f"they have no linux {number} of flavour {flavour} at all")
+        remedy = "add Debian's archive to the sources in /etc/apt"
+    else:
+        lines.append("no list of packages could be fetched")
+        remedy = "check the network and the sources in /etc/apt"
+    lines += filter(None, notes)
+    return refuse(lock_path(description), "\n".join(lines), remedy)
 
 
 def kernel_versions(archive: Archive, description: KernelDescription) -> tuple[tuple[str, str], ...]:
     """(version, release) of each kernel of the description's series and flavour in the lists, newest first.
 
-    Only versions are named whose source, config and kbuild packages are in the lists too: a build needs
-    them all at the same version.
+    Only versions are named for which the lists have all packages: a build needs them at the same version.
     """
     number = series(description.version)
-    whole = set.intersection(
-        *(
-            {row.version for row in archive.available(f"linux-{part}-{number}")}
-            for part in ("source", "config", "kbuild")
-        )
-    )
     # A release is numbers, an ABI and perhaps a suffix with "+", then the flavour:
     # 6.1.0-50-amd64, 6.12.9+deb12-amd64; not 6.1.0-50-cloud-amd64, whose flavour is cloud-amd64.
     pattern = re.compile(
@@ -276,8 +269,21 @@ def kernel_versions(archive: Archive, description: KernelDescription) -> tuple[t
         match = pattern.fullmatch(name)
         if match:
             for row in archive.available(name):
-                if row.version in whole and series(row.version) == number:
+                if series(row.version) == number:
                     found[row.version] = match.group(1)
+    versions: dict[str, set[str]] = {}
+
+    def offered(alternatives: tuple[str, ...], version: str) -> bool:
+        for name in alternatives:
+            if name not in versions:
+                versions[name] = {row.version for row in archive.available(name)}
+        return any(version in versions[name] for name in alternatives)
+
+    found = {
+        version: release
+        for version, release in found.items()
+        if all(offered(names, version) for names in package_names(release, version, description.flavour).all)
+    }
     newest_first = sorted(found, key=cmp_to_key(_compare), reverse=True)
     return tuple((version, found[version]) for version in newest_first)
 
@@ -300,8 +306,8 @@ def move_lock(description: KernelDescription, version: str = "") -> KernelDescri
     versions = dict(kernel_versions(archive, description))
     if not versions or (version and version not in versions):
         wanted = replace(description, version=version or description.version)
-        cause, remedy = missing_version(archive, wanted, description.name, complaints)
-        raise refuse(description.path, cause, remedy)
+        names = package_names(wanted.release, wanted.version, wanted.flavour)
+        raise missing_version(archive, wanted, names.source, complaints)
     version = version or next(iter(versions))
     moved = replace(description, version=version, release=versions[version])
     before = description.path.read_text()

@@ -65,14 +65,11 @@ def fetch(description: KernelDescription, lock: Lock) -> None:
         said = _get_from_snapshot(description, lock, missing)
         if not said:
             return
-        problems = Problems()
-        for package in missing:
-            if archive.find(package.name, package.version) is None:
-                cause, remedy = missing_version(archive, description, package.name, complaints)
-                problems.add(package.name, f"{cause}\n{said}", remedy)
-        problems.raise_if_any()
+        gone = [package.name for package in missing if archive.find(package.name, package.version) is None]
+        if gone:
+            raise missing_version(archive, description, gone, complaints, said)
         names = ", ".join(package.name for package in missing)
-        raise refuse(names, f"the archive lists version {lock.version} but does not serve it", said)
+        raise refuse(names, f"the archive lists version {lock.version} but does not serve it\n{said}")
 
 
 def _get(archive: Archive, packages: Sequence[Package], description: KernelDescription) -> bool:
@@ -90,7 +87,7 @@ def _get(archive: Archive, packages: Sequence[Package], description: KernelDescr
                 f"if you trust the archive more than the lock: kbuild-py kernel lock {description.name}",
             )
     problems.raise_if_any()
-    # One folder for all downloads, so that an interrupted one is resumed by whoever comes next.
+    # One folder for all downloads: whoever comes next goes on with the packages that came whole.
     folder = cache_folder() / "packages" / "partial"
     size = sum(package.size for package in packages)
     with step(

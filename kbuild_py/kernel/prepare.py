@@ -48,8 +48,8 @@ class Workshop:
     def names(self) -> PackageNames:
         return package_names(self.lock.release, self.lock.version, self.description.flavour)
 
-    def package(self, *names: str) -> Package:
-        """The locked package of the first of `names` that the lock has."""
+    def package(self, names: tuple[str, ...]) -> Package:
+        """The locked package with one of these names."""
         by_name = {package.name: package for package in self.lock.packages}
         return next(by_name[name] for name in names if name in by_name)
 
@@ -117,7 +117,7 @@ def fetch(shop: Workshop) -> None:
 
 def unpack_image(shop: Workshop) -> None:
     """The boot image and its modules are unpacked."""
-    packages.unpack(shop.package(*shop.names.images), _empty(shop.image))
+    packages.unpack(shop.package(shop.names.image), _empty(shop.image))
     if not shop.boot_image.exists():
         raise refuse(shop.boot_image, "the image package does not have it; its layout is not known")
 
@@ -179,7 +179,7 @@ def unpack_source(shop: Workshop) -> None:
     """The source tree is unpacked."""
     folder = _empty(shop.folder / "source-package")
     packages.unpack(shop.package(shop.names.source), folder)
-    tarball = folder / "usr" / "src" / f"{shop.names.source}.tar.xz"
+    tarball = folder / "usr" / "src" / f"{shop.names.source[0]}.tar.xz"
     if not tarball.exists():
         raise refuse(tarball, "the source package does not have it; its layout is not known")
     tree.unpack(tarball, shop.tree)
