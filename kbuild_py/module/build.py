@@ -7,34 +7,16 @@ may reach the module: no debug information, and paths are mapped away.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from kbuild_py.errors import refuse
 from kbuild_py.files import folder_atomic, write_atomic
+from kbuild_py.kernel.kbuild import ENVIRONMENT
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.run import run
-
-# Variables of the user's shell that kbuild would listen to.
-KBUILD_VARIABLES = (
-    "ARCH",
-    "CROSS_COMPILE",
-    "KAFLAGS",
-    "KBUILD_CFLAGS",
-    "KBUILD_EXTRA_SYMBOLS",
-    "KBUILD_OUTPUT",
-    "KBUILD_VERBOSE",
-    "KCFLAGS",
-    "KCPPFLAGS",
-    "LDFLAGS_MODULE",
-    "LLVM",
-    "MAKEFLAGS",
-    "MAKEFILES",
-    "O",
-    "V",
-    "W",
-)
 
 
 def build_module(kernel: TargetKernel, folder: Path, name: str, *, extra_symbols: Path | None = None) -> Path:
@@ -48,6 +30,7 @@ def build_module(kernel: TargetKernel, folder: Path, name: str, *, extra_symbols
         (folder / f".{shipped.name.removesuffix('_shipped')}.cmd").touch()
     argv = [
         "make",
+        f"-j{os.cpu_count() or 1}",
         "-C",
         str(kernel.headers),
         f"M={folder}",
@@ -55,7 +38,7 @@ def build_module(kernel: TargetKernel, folder: Path, name: str, *, extra_symbols
         *([f"KBUILD_EXTRA_SYMBOLS={extra_symbols}"] if extra_symbols else []),
         "modules",
     ]
-    run(argv, log=folder / "build.log", env=dict.fromkeys(KBUILD_VARIABLES, ""))
+    run(argv, log=folder / "build.log", env=ENVIRONMENT)
     module = folder / f"{name}.ko"
     if not module.exists():
         raise refuse(folder / "build.log", f"the kernel's build made no {name}.ko", "read the log")

@@ -115,10 +115,19 @@ def proof_object(kernel: TargetKernel, command: CompileCommand, original: Path, 
     Kernels with IBT run objtool on all of vmlinux at once; a single object gets the same treatment of its
     instructions with the flags for a module.
     """
-    words = module_objtool(kernel) if command.delayed else command.objtool
+    return _objtool(kernel, module_objtool(kernel) if command.delayed else command.objtool, original, output)
+
+
+def finished_object(kernel: TargetKernel, patch_object: Path, output: Path) -> Path:
+    """A copy of the patch object after the objtool that kbuild runs on a module's objects."""
+    return _objtool(kernel, module_objtool(kernel), patch_object, output)
+
+
+def _objtool(kernel: TargetKernel, words: Sequence[str], source: Path, output: Path) -> Path:
+    """Copy `source` to `output` and run objtool on it; no words: the kernel is built without."""
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.partial")
-    shutil.copyfile(original, partial)
+    shutil.copyfile(source, partial)
     if words:
         run([*words, partial], cwd=kernel.tree, env=ENVIRONMENT, log=_log(output, "objtool"))
     partial.rename(output)

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What each task does: read files, call one stage, write files whole.
+
+`Build` is one manifest for one kernel and knows where everything of it lies; `UnitFiles` the same for one
+source file.  An action gets a `Build` and leaves the files that `tasks.py` names as its targets.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from kbuild_py import baseline, contract, symbols
+from kbuild_py.delta.diff import diff
+from kbuild_py.delta.model import Verdicts
+from kbuild_py.elf.object import ObjectFile
+from kbuild_py.elf.read import read_object
+from kbuild_py.elf.write import write_object
+from kbuild_py.errors import UserError
+from kbuild_py.files import read_json, write_atomic, write_json
+from kbuild_py.kernel.image import KernelImage
+from kbuild_py.kernel.prepare import prepare, workshop
+from kbuild_py.kernel.symbols import KernelSymbols
+from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.manifest.model import KernelDescription, Manifest
+from kbuild_py.module import build as module_build
+from kbuild_py.module.kpatch import Part, PatchedFunction, module_sources
+from kbuild_py.progress import say
+from kbuild_py.unit import check, command, compile, patchfile
+from kbuild_py.vm.verify import verify, verify_guest
+
+
+@dataclass(frozen=True)
+class UnitFiles:
+    """Where the files of one translation unit lie."""
+
+    build: Build
+    source: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.build.label}:{self.source}"
+
+    def _in(self, stage: str, suffix: str) -> Path:
+        return self.build.folder / stage / f"{self.source.removesuffix('.c')}{suffix}"
+
+    @property
+    def objects(self) -> Path:
+        """The folder of original.o, patched.o, proof.o, their logs, and the trees they were compiled in."""
+        return self._in("02-objects", "")
+
+    @property
+    def original(self) -> Path:
+        return self.objects / "original.o"
+
+    @property
+    def patched(self) -> Path:
+        return self.objects / "patched.o"
+
+    @property
+    def proof_object(self) -> Path:
+        return self.objects / "proof.o"
+
+    @property
+    def proof(self) -> Path:
+        return self._in("03-proof", ".json")
+
+    @property
+    def delta(self) -> Path:
+        return self._in("04-delta", ".json")
+
+    @property
+    def patch_object(self) -> Path:
+        return self._in("04-delta", ".o")
+
+
+@dataclass(frozen=True)
+class Build:
+    """One manifest for one kernel."""
+
+    root: Path
+    manifest: Manifest
+    kernel: KernelDescription
+
+    @property
+    def label(self) -> str:
+        return f"{self.manifest.name}:{self.kernel.name}"
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "build" / self.manifest.name / self.kernel.name
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The files of the kernel tree that the patches touch."""
+        return patchfile.touched_files(self.manifest.patches)
+
+    @property
+    def commands(self) -> Path:
+        return self.folder / "01-sources" / "commands.json"
+
+    def patched_source(self, source: str) -> Path:
+        return self.folder / "01-sources" / source
+
+    def unit(self, source: str) -> UnitFiles:
+        return UnitFiles(self, source)
+
+    @property
+    def units(self) -> tuple[UnitFiles, ...]:
+        return tuple(self.unit(source) for source in self.sources)
+
+    @property
+    def contract(self) -> Path:
+        return self.folder / "04-delta" / "contract.json"
+
+    @property
+    def module_folder(self) -> Path:
+        return self.folder / "05-module"
+
+    @property
+    def module_name(self) -> str:
+        return f"kpatch-{self.manifest.name}"
+
+    @property
+    def module(self) -> Path:
+        return self.folder / f"{self.module_name}.ko"
+
+    @property
+    def core_folder(self) -> Path:
+        return self.root / "build" / "core" / self.kernel.name
+
+    @property
+    def core_module(self) -> Path:
+        return self.core_folder / "kpatch.ko"
+
+    @property
+    def core_symbols(self) -> Path:
+        return self.core_folder / "Module.symvers"
+
+    @property
+    def boot_report(self) -> Path:
+        return self.folder / "06-vm" / "report.json"
+
+    def target(self) -> TargetKernel:
+        """The prepared kernel."""
+        return TargetKernel.load(facts_path(self.kernel))
+
+
+def facts_path(kernel: KernelDescription) -> Path:
+    """The file with the facts of a prepared kernel."""
+    return workshop(kernel).result
+
+
+def prepare_kernel(kernel: KernelDescription) -> None:
+    """Fetch and prepare a kernel into the cache."""
+    prepare(kernel)
+
+
+def build_core(root: Path, kernel: KernelDescription) -> None:
+    """build/core/KERNEL/: kpatch.ko and its Module.symvers."""
+    target = TargetKernel.load(facts_path(kernel))
+    module_build.build_core(target, root / "core", root / "build" / "core" / kernel.name)
+
+
+def make_sources(build: Build) -> None:
+    """01-sources: patched texts, and for each file the command that kbuild compiles it with."""
+    target = build.target()
+    units = check.check_patches(target, build.manifest.patches)
+    for unit in units:
+        for note in unit.source.notes:
+            say(note)
+        write_atomic(build.patched_source(unit.source.path), patchfile.encode(unit.source.text))
+    commands = {unit.source.path: command.as_json(unit.command) for unit in units}
+    write_json(build.commands, commands)
+
+
+def compile_unit(build: Build, source: str) -> None:
+    """02-objects: the pair, and the original as the kernel's build finishes it, for the proof."""
+    target, files = build.target(), build.unit(source)
+    units = check.check_patches(target, build.manifest.patches)
+    unit = next(unit for unit in units if unit.source.path == source)
+    layout = compile.lay_out(target, units, files.objects / "tree")
+    pair = compile.compile_pair(target, unit, layout, files.objects)
+    compile.proof_object(target, unit.command, pair.original, files.proof_object)
+
+
+def prove_unit(build: Build, source: str) -> None:
+    """03-proof: which functions of the original are the image's, and where its symbols are."""
+    target, files = build.target(), build.unit(source)
+    recorded = command.record(target, [source])[source]
+
+    def plain() -> ObjectFile:
+        assert isinstance(recorded, command.CompileCommand)  # what is not built was refused before
+        overlay = files.objects / "tree" / "original"
+        return read_object(compile.plain_object(target, recorded, overlay, files.objects / "plain.o"))
+
+    image, names = KernelImage.load(target.vmlinux), KernelSymbols.load(target.symbols)
+    proof = baseline.prove(read_object(files.proof_object), image, names, plain=plain)
+    write_atomic(files.proof.with_suffix(".txt"), proof.text())
+    write_json(files.proof, proof.to_json())
+
+
+def diff_unit(build: Build, source: str) -> None:
+    """04-delta: the patch object and the account of it; `UserError` with every verdict."""
+    files = build.unit(source)
+    result = diff(read_object(files.original), read_object(files.patched))
+    if isinstance(result, Verdicts):
+        raise UserError(*(verdict.problem() for verdict in result.verdicts))
+    for note in result.notes:
+        say(f"{source}: {note}")
+    write_atomic(files.patch_object, write_object(result.object) if result.object else b"")
+    write_json(files.delta, result.to_json())
+
+
+def check_contract(build: Build) -> None:
+    """04-delta/contract.json: the functions that the module will replace."""
+    deltas = {unit.source: read_json(unit.delta) for unit in build.units}
+    proofs = {unit.source: baseline.Proof.from_json(read_json(unit.proof)) for unit in build.units}
+    replaced = contract.check(build.manifest, deltas, proofs)
+    write_json(build.contract, [asdict(item) for item in replaced])
+
+
+def build_patch_module(build: Build) -> None:
+    """05-module and the module itself: objtool, references, sources, kbuild."""
+    target = build.target()
+    functions = [contract.Replacement.from_json(item) for item in read_json(build.contract)]
+    names = KernelSymbols.load(target.symbols)
+    exports_path = target.headers / "Module.symvers"
+    exports = symbols.parse_symvers(exports_path.read_text(), str(exports_path))
+    units = [_linkable(target, unit, functions) for unit in build.units if unit.patch_object.stat().st_size]
+    bound, references = symbols.resolve(units, exports, names, _init_range(names))
+    new_names = {unit.source: unit.new_names for unit in bound}
+    objects = {f"{_flat(unit.source)}.o": write_object(unit.object) for unit in bound}
+
+    def position(name: str, address: int) -> int:
+        return names.sympos(name, address)
+
+    texts = module_sources(
+        name=build.manifest.name,
+        description=build.manifest.description,
+        release=target.release,
+        version=target.version,
+        build_id=target.build_id,
+        functions=[
+            PatchedFunction(
+                item.name,
+                position(item.name, item.address),
+                item.address,
+                item.size,
+                tuple(Part(part, position(part, at), at, size) for part, at, size in item.parts),
+                new_names[item.source][item.name],
+                item.force_unsafe,
+            )
+            for item in functions
+        ],
+        references=references,
+        objects=sorted(objects),
+    )
+    texts["kpatch.h"] = (build.root / "core" / "kpatch.h").read_text()
+    module_build.write_module(build.module_folder, texts.items(), objects.items())
+    write_json(build.module_folder / "references.json", [asdict(item) for item in references])
+    made = module_build.build_module(
+        target, build.module_folder, build.module_name, extra_symbols=build.core_symbols
+    )
+    write_atomic(build.module, made.read_bytes())
+
+
+def _linkable(target: TargetKernel, files: UnitFiles, functions: list[contract.Replacement]) -> symbols.Unit:
+    """The patch object of one unit after objtool, with what is needed to bind it."""
+    proof = baseline.Proof.from_json(read_json(files.proof))
+    account = read_json(files.delta)
+    finished = files.patch_object.with_suffix(".objtool.o")
+    return symbols.Unit(
+        source=files.source,
+        object=read_object(compile.finished_object(target, files.patch_object, finished)),
+        locals=frozenset(item["name"] for item in account["references"] if item["local"]),
+        addresses=proof.addresses,
+        changed=tuple(item.name for item in functions if item.source == files.source),
+    )
+
+
+def _flat(source: str) -> str:
+    """A source's path as one file name: fs_proc_meminfo."""
+    return source.removesuffix(".c").replace("/", "_")
+
+
+def _init_range(names: KernelSymbols) -> tuple[int, int]:
+    """The image's addresses that are freed after boot."""
+    begin, end = names.unique("__init_begin"), names.unique("__init_end")
+    return (begin.address, end.address) if begin and end else (0, 0)
+
+
+def verify_module(build: Build) -> None:
+    """06-vm: the manifest's checks in the stock kernel, before load, after load, after unload."""
+    target = build.target()
+    guest = verify_guest(build.manifest.checks, build.core_module, build.module)
+    verify(target.boot_image, guest, build.boot_report.parent, build.manifest.path)
+
+
+def remove(folder: Path) -> None:
+    """Remove what was built there (for `doit clean`)."""
+    shutil.rmtree(folder, ignore_errors=True)

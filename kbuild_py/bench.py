@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How long builds take, against the tools that they cannot do without.
+
+Everything is measured in one run on one machine, so that the ratios mean something whatever the machine:
+
+* a warm build of one file for one kernel (kernel and core prepared, nothing of the manifest built) over the
+  bare compiler, objtool and linker commands that this very build ran, two at a time where they may be;
+* a build with nothing to do over starting Python with the same imports;
+* the steps of preparing each kernel, as they were timed when they were done.
+
+The builds run in a temporary folder with links to the project's files; its `build/` is not touched.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from kbuild_py.kernel.kbuild import ENVIRONMENT
+from kbuild_py.kernel.prepare import seconds
+from kbuild_py.manifest.model import KernelDescription
+from kbuild_py.run import run
+
+LINKED = ("dodo.py", "manifests", "core", "templates", "kbuild_py", "pyproject.toml")
+IMPORTS = "import doit.doit_cmd, kbuild_py.tasks, dodo"
+
+
+def bench(root: Path, manifest: str, source: str, kernel: KernelDescription, rounds: int = 5) -> str:
+    """The whole table as text.  `source` is the one file that `manifest` patches."""
+    lines = []
+    with tempfile.TemporaryDirectory(prefix="kbuild-py-bench-") as temporary:
+        project = Path(temporary)
+        for name in LINKED:
+            (project / name).symlink_to(root / name)
+        doit = [sys.executable, "-m", "doit"]
+        task = f"_module:{manifest}:{kernel.name}"
+        run([*doit, f"core:{kernel.name}"], cwd=project)
+
+        def build() -> None:
+            run([*doit, task], cwd=project)
+
+        def forget() -> None:
+            shutil.rmtree(project / "build" / manifest, ignore_errors=True)
+
+        forget()
+        build()
+        folder = project / "build" / manifest / kernel.name
+        stages = bare_commands(folder, source)
+        bare = median(lambda: run_stages(stages), rounds)
+        warm = median(build, rounds, forget)
+        lines += row("one file, warm build", warm, "its bare tools", bare)
+        lines += [f"    {title}" for title in slowest(stages)]
+        idle = median(build, rounds)
+        imports = median(lambda: run([sys.executable, "-c", IMPORTS], cwd=project), rounds)
+        lines += row("nothing to do", idle, "Python and its imports", imports)
+    lines.append(f"preparing {kernel.release}, when it was done:")
+    lines += [f"    {name:<12} {took:7.1f} s" for name, took in seconds(kernel).items()]
+    return "\n".join(lines) + "\n"
+
+
+def row(title: str, took: float, against: str, reference: float) -> list[str]:
+    """One comparison as lines."""
+    return [
+        f"{title:<24} {took:7.2f} s",
+        f"  {against:<22} {reference:7.2f} s   ratio {took / reference:.2f}",
+    ]
+
+
+def median(action: Callable[[], object], rounds: int, before: Callable[[], None] | None = None) -> float:
+    """Median of the seconds that `action` takes; `before` runs ahead of each round, untimed."""
+    times = []
+    for _ in range(rounds):
+        if before:
+            before()
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def bare_commands(folder: Path, source: str) -> list[list[list[str]]]:
+    """The tools' own commands of a build: stages in order, each with commands that may run at once.
+
+    They are read from the logs of the stages and from the command files that kbuild leaves.
+    """
+    objects = folder / "02-objects" / source.removesuffix(".c")
+    module = folder / "05-module"
+    logged = {path.name: shell(first_line(path)) for path in (*objects.glob("*.log"), *module.glob("*.log"))}
+    saved = {path.name: shell(saved_command(path)) for path in module.glob(".*.cmd")}
+    headers = first_line(module / "build.log").split(" -C ")[1].split()[0]
+    name = next(module.glob("*.ko")).stem
+    made = [saved[f".{part}.cmd"] for part in ("patch.o", f"{name}.o", f"{name}.mod.o", f"{name}.ko")]
+    in_headers = [[["sh", "-c", f"cd {headers} && {command[2]}"]] for command in made]
+    return [
+        [logged["original.compile.log"], logged["patched.compile.log"]],
+        [command for log, command in logged.items() if log.endswith("objtool.log")],
+        *in_headers,
+    ]
+
+
+def first_line(path: Path) -> str:
+    """The command that a log begins with."""
+    return path.read_text().partition("\n")[0].removeprefix("$ ")
+
+
+def saved_command(path: Path) -> str:
+    """The command in one of kbuild's .cmd files."""
+    line = path.read_text().partition("\n")[0]
+    return line.partition(" := ")[2].replace("$(pound)", "#").replace("$$", "$")
+
+
+def shell(command: str) -> list[str]:
+    return ["sh", "-c", command]
+
+
+def run_stages(stages: Sequence[Sequence[Sequence[str]]]) -> None:
+    """Run the commands, those of one stage two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        for stage in stages:
+            for done in [pool.submit(run, command, env=ENVIRONMENT, check=False) for command in stage]:
+                done.result()
+
+
+def slowest(stages: Sequence[Sequence[Sequence[str]]]) -> list[str]:
+    """Each stage's own time, for whoever wants to know where it goes."""
+    return [
+        f"{median(lambda stage=stage: run_stages([stage]), 3):5.2f} s  {program(stage[0])}"  # type: ignore[misc]
+        for stage in stages
+        if stage
+    ]
+
+
+def program(command: Sequence[str]) -> str:
+    """What a shell command runs, for people."""
+    words = command[-1].rpartition("&& ")[2].split()
+    output = words[words.index("-o") + 1] if "-o" in words else words[-1]
+    return f"{Path(words[0]).name} -> {Path(output).name}"
