@@ -3,22 +3,19 @@
 
 jsonschema decides what is valid; this module only translates its errors.  An error names a path into the
 data (`objects`, `vmlinux`, `functions`, 0), which leads to the node that has the position, and carries
-the part of the schema that failed, whose `errorMessage` says what the value must be.
+the part of the schema that failed, whose `errorMessage` says what the value must be.  What probably mends
+it comes from `remedy.py`.
 """
 
 from __future__ import annotations
 
-import difflib
 import itertools
-import json
-import posixpath
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from kbuild_py.manifest import fields
+from kbuild_py.manifest import fields, remedy
 from kbuild_py.manifest.schema import json_schema
 from kbuild_py.manifest.text import (
     MAX_FINDINGS,
@@ -50,10 +47,16 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """A finding and the path of the value that it is about; a missing key has the path that it would have."""
+    """A finding and the path of the value that it is about; a missing key has the path that it would have.
+
+    missing: the finding is that there is no such key
+    meant:   for an unknown key, the path of the known one that was probably meant
+    """
 
     path: Path
     finding: Finding
+    missing: bool = False
+    meant: Path | None = None
 
 
 @cache
@@ -81,7 +84,10 @@ def check(node: Node, format_: fields.Format) -> list[Misfit]:
     misfits = list(dict.fromkeys(itertools.islice(translated, MAX_FINDINGS)))
     if len(misfits) == MAX_FINDINGS:
         misfits.append(Misfit((), too_many(misfits[-1].finding)))
-    return sorted(misfits, key=lambda misfit: (misfit.finding.line, misfit.finding.column))
+    # A misspelt key is one slip: do not say too that the key which was meant is missing.
+    meant = {misfit.meant for misfit in misfits}
+    told = [misfit for misfit in misfits if not (misfit.missing and misfit.path in meant)]
+    return sorted(told, key=lambda misfit: (misfit.finding.line, misfit.finding.column))
 
 
 def locate(node: Node, path: Iterable[str | int]) -> Node:
@@ -99,31 +105,33 @@ def _translate(error: ValidationError, root: Node) -> Iterator[Misfit]:
     node = locate(root, path)
     schema: Any = error.schema
     rule: Any = error.validator_value
-    must = schema.get("errorMessage", "") if isinstance(schema, dict) else ""
+    must = schema.get("errorMessage", "")
     match error.validator:
+        case "type":
+            yield _wrong_kind(path, node, schema)
         case "anyOf":
-            yield from _best_choice(error, node, root, path)
+            yield from _no_choice(path, node, schema, error.context or (), root)
         case "additionalProperties" if isinstance(node, Mapping):
-            for key in node.keys:
+            for key, key_node in node.keys.items():
                 if key not in schema["properties"]:
-                    yield _unknown_key(path, node.keys[key], list(schema["properties"]), must)
-        case "required":
+                    yield _unknown_key(path, key_node, schema)
+        case "required" if isinstance(node, Mapping):
             for key in rule:
-                if isinstance(node, Mapping) and key not in node.keys:
+                if key not in node.keys:
                     yield _missing_key(path, node, key, schema)
         case "oneOf" if isinstance(node, Mapping):
             yield _one_of(path, node, [choice["required"][0] for choice in rule])
+        case "required" | "oneOf":
+            pass  # no mapping at all: "type" says so
         case "uniqueItems" if isinstance(node, Sequence):
             yield from _repeated(path, node)
         case "minItems":
             yield _misfit(path, node, f"{_label(path)} is an empty list", "give at least one item")
-        case "type":
-            yield _wrong_type(path, node, schema["type"], must)
         case "not" if rule == {}:
             yield _misfit(path, _key(root, path), f"{_label(path)}: {must}", "remove this key")
         case _:
             cause = f"{_label(path)}: {short(error.instance)} {must}"
-            yield _misfit(path, node, cause, _value_remedy(error.instance, schema))
+            yield _misfit(path, node, cause, remedy.for_value(str(error.instance), schema))
 
 
 def _misfit(path: Path, node: Node, cause: str, remedy: str) -> Misfit:
@@ -143,50 +151,81 @@ def _label(path: Path) -> str:
     return "".join(steps).removeprefix(".") or "the file"
 
 
-def _best_choice(error: ValidationError, node: Node, root: Node, path: Path) -> Iterator[Misfit]:
+def _no_choice(
+    path: Path, node: Node, schema: Any, nested: Iterable[ValidationError], root: Node
+) -> Iterator[Misfit]:
     """The errors of the one choice whose kind the value has; no choice has it: what the value must be."""
     choices: dict[int, list[ValidationError]] = {}
-    for nested in error.context or ():
-        choices.setdefault(int(nested.schema_path[0]), []).append(nested)
-    for found in choices.values():
-        if not any(nested.validator == "type" and not nested.relative_path for nested in found):
-            for nested in found:
-                yield from _translate(nested, root)
+    for error in nested:
+        choices.setdefault(int(error.schema_path[0]), []).append(error)
+    for errors in choices.values():
+        if not any(error.validator == "type" and not error.relative_path for error in errors):
+            for error in errors:
+                yield from _translate(error, root)
             return
-    rule: Any = error.validator_value
-    schema: Any = error.schema
-    free_text = any(choice["type"] == "string" and "enum" not in choice for choice in rule)
-    yield _wrong_type(path, node, "string" if free_text else "", schema["errorMessage"])
+    yield _wrong_kind(path, node, schema)
 
 
-def _unknown_key(path: Path, key: Scalar, known: list[str], must: str) -> Misfit:
-    near = difflib.get_close_matches(key.text, known, 1, 0.6)
-    remedy = f"did you mean {near[0]!r}?" if near else f"the keys here are: {', '.join(known)}"
-    if must:
-        cause, remedy = f"{_label((*path, key.text))}: {must}", f"did you mean {near[0]!r}?" if near else ""
-    elif not key.text:
-        cause = "a key is empty"
-    else:
+def _wrong_kind(path: Path, node: Node, schema: Any) -> Misfit:
+    """A value of a kind (text, number, list ...) that cannot stand here."""
+    is_mapping = "properties" in schema  # its errorMessage is about unknown keys
+    must = "" if is_mapping else schema.get("errorMessage", "")
+    must = must or f"must be {_KINDS[schema['type']]}"
+    label = _label(path)
+    if isinstance(node, Sequence):
+        return _misfit(path, node, f"{label} {must}, and not a list", "")
+    if isinstance(node, Mapping):
+        return _misfit(path, node, f"{label} {must}, and not a mapping", "")
+    if not node.quoted and not node.text:
+        return _misfit(path, node, f"{label} has no value; it {must}", "give a value or remove the key")
+    hint = remedy.for_kind(node, schema)
+    if isinstance(node.value, str):
+        return _misfit(path, node, f"{label} {must}, and not the text {short(node.text)}", hint)
+    if "string" in remedy.kinds(schema):
+        return _misfit(
+            path, node, f"{label} {must}; {short(node.text)} without quotes {_reads_as(node)}", hint
+        )
+    return _misfit(path, node, f"{label} {must}, and not {short(node.text)}", hint)
+
+
+def _reads_as(node: Scalar) -> str:
+    match node.value:
+        case Trap(reads_as):
+            return f"is {reads_as}"
+        case bool():
+            return "is a truth value"
+        case int():
+            return "is a number"
+        case _:
+            return "means no value"
+
+
+def _unknown_key(path: Path, key: Scalar, schema: Any) -> Misfit:
+    known = list(schema["properties"])
+    near = remedy.nearest(key.text, known)
+    if "errorMessage" in schema:
+        cause = f"{_label((*path, key.text))}: {schema['errorMessage']}"
+    elif key.text:
         cause = f"unknown key {short(key.text)}" + (f" in {_label(path)}" if path else "")
-    return _misfit((*path, key.text), key, cause, remedy)
+    else:
+        cause = "a key is empty"
+    hint = f"did you mean {near!r}?" if near else f"the keys here are: {', '.join(known)}"
+    finding = Finding(key.line, key.column, cause, hint)
+    return Misfit((*path, key.text), finding, meant=(*path, near) if near else None)
 
 
-def _missing_key(path: Path, node: Node, key: str, schema: dict[str, Any]) -> Misfit:
+def _missing_key(path: Path, node: Node, key: str, schema: Any) -> Misfit:
     cause = f"the key {key!r} is missing" + (f" in {_label(path)}" if path else "")
-    return _misfit((*path, key), node, cause, _example(key, schema["properties"][key]))
-
-
-def _example(key: str, schema: dict[str, Any]) -> str:
-    if not schema.get("examples"):
-        return ""
-    return f"for example: {key}: {json.dumps(schema['examples'][0]).strip(chr(34))}"
+    finding = Finding(node.line, node.column, cause, remedy.example(schema["properties"][key], key))
+    return Misfit((*path, key), finding, missing=True)
 
 
 def _one_of(path: Path, node: Mapping, keys: list[str]) -> Misfit:
     given = [key for key in node.keys if key in keys]
     if not given:
         cause = f"one of the keys {' and '.join(repr(key) for key in keys)} is missing"
-        return _misfit((*path, keys[0]), node, cause, f"for one file write {keys[0]}, for several {keys[1]}")
+        finding = Finding(node.line, node.column, cause, f"write {keys[0]} for one, {keys[1]} for several")
+        return Misfit((*path, keys[0]), finding, missing=True)
     cause = f"{given[1]!r} cannot be given together with {given[0]!r}"
     return _misfit((*path, given[1]), node.keys[given[1]], cause, "remove one of the two")
 
@@ -200,72 +239,3 @@ def _repeated(path: Path, node: Sequence) -> Iterator[Misfit]:
                 cause = f"{_label(path)}: {short(item.text)} is given twice, {first}"
                 yield _misfit((*path, index), item, cause, "keep one of the two")
             lines.setdefault(item.text, item.line)
-
-
-def _wrong_type(path: Path, node: Node, wanted: str, must: str) -> Misfit:
-    """A value of a kind that cannot stand here; `wanted` is the schema's type, "" for several."""
-    must = must or f"must be {_KINDS[wanted]}"
-    label = _label(path)
-    if isinstance(node, Sequence):
-        return _misfit(path, node, f"{label} {must}, and not a list", "")
-    if isinstance(node, Mapping):
-        return _misfit(path, node, f"{label} {must}, and not a mapping", "")
-    if not node.quoted and not node.text:
-        return _misfit(path, node, f"{label} has no value; it {must}", "give a value or remove the key")
-    if node.quoted or isinstance(node.value, str):
-        remedy = f"write {node.text} without quotes" if _is_kind(node, wanted) else ""
-        return _misfit(path, node, f"{label} {must}, and not the text {short(node.text)}", remedy)
-    if wanted == "string":
-        cause = f"{label} {must}; {short(node.text)} without quotes is {_reads_as(node)}"
-        return _misfit(path, node, cause, f"if it is meant as text, quote it: {json.dumps(node.text)[:70]}")
-    remedy = {"boolean": "write true or false", "integer": "write it in decimal, for example 1"}.get(
-        wanted, ""
-    )
-    return _misfit(path, node, f"{label} {must}, and not {short(node.text)}", remedy)
-
-
-def _is_kind(node: Scalar, wanted: str) -> bool:
-    if wanted == "boolean":
-        return node.text in ("true", "false")
-    return wanted == "integer" and re.fullmatch(r"-?[0-9]+", node.text) is not None
-
-
-def _reads_as(node: Scalar) -> str:
-    match node.value:
-        case Trap(reads_as):
-            return reads_as
-        case bool():
-            return "a truth value"
-        case int():
-            return "a number"
-        case _:
-            return "no value"
-
-
-def _value_remedy(value: object, schema: dict[str, Any]) -> str:
-    """For a value of the right kind that is refused: what was most likely meant."""
-    text = str(value)
-    pattern = schema.get("pattern")
-    if pattern == fields.C_IDENTIFIER:
-        if text == "auto":
-            return "write functions: auto, without a list"
-        if clone := re.fullmatch(r"(\w+)\.[\w.]+", text, re.ASCII):
-            return f"write {clone[1]}, which stands for the clones that the compiler makes of it too"
-        if call := re.match(r"(\w+) *\(", text, re.ASCII):
-            return f"write {call[1]}"
-    is_path = pattern in (fields.RELATIVE_PATH, fields.SOURCE_PATH)
-    meant = posixpath.normpath(text) if is_path else text.strip()
-    for candidate in (meant, meant.lower(), re.sub("[_ ]", "-", meant.lower())):
-        if candidate != text and len(candidate) <= 70 and _fits(candidate, schema):
-            return f"did you mean {candidate!r}?"
-    near = difflib.get_close_matches(text, schema.get("enum", ()), 1, 0.7)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    if pattern == fields.RELATIVE_PATH:
-        return "put the file into the manifest's folder and write its name"
-    return f"for example: {schema['examples'][0]}" if schema.get("examples") else ""
-
-
-def _fits(text: str, schema: dict[str, Any]) -> bool:
-    forbidden = schema.get("not", {}).get("enum", ())
-    return "pattern" in schema and re.search(schema["pattern"], text) is not None and text not in forbidden

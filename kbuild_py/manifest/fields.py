@@ -234,7 +234,7 @@ CHECK = Mapping(
     (
         Field(
             "run",
-            Text(COMMAND, "be a shell command"),
+            Text(COMMAND, "be a shell command (text without control characters)"),
             "The command, run by the guest's shell as root.",
             required=True,
             example="cat /proc/meminfo",

@@ -274,7 +274,8 @@ class _Composer:
             cause = f"the anchor {short(f'&{event.anchor}')} is not allowed"
             self._find(line, column, cause, "remove it; text that starts with & needs quotes")
         if event.tag is not None:
-            cause = f"the tag {short(event.tag)} is not allowed"
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            cause = f"the tag {short(tag)} is not allowed"
             self._find(line, column, cause, "remove it; quotes make a value text")
         if isinstance(event, yaml.ScalarEvent):
             quoted = event.style not in (None, "")
