@@ -149,6 +149,42 @@ def test_a_missing_newline_at_the_end_counts() -> None:
     assert "no newline at end of file" in refused(TEN, diff(old, old.replace("line 10", "ten")))
 
 
+# old lines, where a line is added (after which one), and where the directive stands then (before which one)
+PLACES: tuple[tuple[str, str, int, int], ...] = (
+    ("plain code", "a;\nb;\nc;", 1, 2),
+    ("arguments", 'f("(",\n  b,\n  c);\nd;', 1, 4),
+    ("a call's name alone on its line", "a;\nf\n(b);\nc;", 2, 4),
+    ("a call that makes a call's name", "a;\nf(a)\n(b);\nc;", 2, 4),
+    ("a name and the next line's name", "a;\nint\nf(b);\nc;", 2, 3),
+    ("comment", "a; /*\n * (\n * */ b;\nc;", 1, 4),
+    ("line comment that goes on", "a; // (\\\nb\nc;", 1, 3),
+    ("macro", "#define A( \\\n  b \\\n  c\nd;", 1, 4),
+    ("string with a comment's start", 'a("/*");\nb;\nc;', 1, 2),
+    ("character", "a('(', '\\'');\nb;\nc;", 1, 2),
+    ("prose in #if 0", "#if 0\ndon't (\n#endif\nb;\nc;", 4, 5),
+    ("branches that agree", "#if X\nf(\n#else\ng(\n#endif\n  b);\nc;", 4, 7),
+    ("branches that disagree", "#if X\nf(\n#endif\nb;\n}\nc;", 3, 5),
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "after", "before"), [place[1:] for place in PLACES], ids=[p[0] for p in PLACES]
+)
+def test_where_a_directive_stands(old: str, after: int, before: int) -> None:
+    lines = [f"{line}\n" for line in old.split("\n")]
+    added = "\\\n" if lines[after - 1].endswith("\\\n") else "\n"
+    new = [*lines[:after], added, *lines[after:]]
+    source = applied("".join(lines), diff("".join(lines), "".join(new)))
+    new.insert(before, f"#line {before}\n")
+    assert source.text == "".join(new)
+
+
+def test_a_directive_in_a_branch_is_given_again_after_it() -> None:
+    old = "a;\n#ifdef X\nb;\nc;\n#else\nd;\n#endif\ne;\n"
+    source = applied(old, diff(old, old.replace("b;\n", "b;\nnew;\n")))
+    assert source.text == ("a;\n#ifdef X\nb;\nnew;\n#line 4\nc;\n#else\n#line 6\nd;\n#endif\n#line 8\ne;\n")
+
+
 LINES = st.lists(st.sampled_from(["a", "b", "c", "", "\tx", "d\r", "e\x0c"]), min_size=1, max_size=30)
 
 
