@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The ELF diff: two objects of one translation unit -> what to ship, or why not.
+
+    dissect    cut both objects into functions, variables, strings, table entries; resolve relocations
+    correlate  say which piece of the patched object is which piece of the original
+    compare    say whether two pieces mean the same
+    select     changed and new functions, and what they bring
+    judge      what a live patch cannot do
+    build      the patch object
+
+Everything here is pure: the same two objects give the same answer, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from kbuild_py.delta import names
+from kbuild_py.delta.anatomy import Anatomy, Kind, dissect
+from kbuild_py.delta.compare import Comparison, is_weak
+from kbuild_py.delta.correlate import correlate
+from kbuild_py.delta.entries import EntrySizes
+from kbuild_py.delta.judge import judge, same_unit, source_files
+from kbuild_py.delta.model import ChangedFunction, Delta, NewData, Options, Status, Verdicts
+from kbuild_py.delta.output import Output, build
+from kbuild_py.delta.sections import Role, Use, table_of
+from kbuild_py.delta.select import Selection, select
+from kbuild_py.elf.object import ObjectFile
+
+
+def diff(original: ObjectFile, patched: ObjectFile, options: Options | None = None) -> Delta | Verdicts:
+    """What changed between two objects of one translation unit.
+
+    Both must be compiled in the same way, with -ffunction-sections -fdata-sections.  Returns a `Delta`
+    (whose `object` is None when nothing changed) or the `Verdicts` that refuse the pair.  Raises
+    `UserError` for objects of a processor that is not supported.
+    """
+    options = options or Options()
+    mismatched = tuple(same_unit(original, patched))
+    if mismatched:
+        return Verdicts(mismatched)
+    sizes = EntrySizes(options.entry_sizes)
+    before, after = dissect(original, sizes), dissect(patched, sizes)
+    # Every byte that means something belongs to a piece, every relocation is a link between pieces.
+    correlation = correlate(before, after)
+    comparison = Comparison(correlation)
+    selection = select(comparison)
+    # From here on nothing is added to what is shipped.
+    verdicts = judge(comparison, selection)
+    notes = _notes(comparison, selection, options)
+    if verdicts:
+        return Verdicts(verdicts, notes)
+    removed = tuple(_removed(comparison))
+    if not selection.included:
+        return Delta(None, (), (), (), removed, notes)
+    output = build(comparison, selection, patched.path)
+    functions = tuple(_functions(comparison, selection, output))
+    data = tuple(_data(comparison, selection, output))
+    return Delta(output.object, functions, data, output.references, removed, notes)
+
+
+def _functions(comparison: Comparison, selection: Selection, output: Output) -> list[ChangedFunction]:
+    original, patched = comparison.original, comparison.patched
+    found = []
+    for number, why in selection.reasons.items():
+        piece, old = patched.pieces[number], comparison.correlation.to_original.get(number)
+        before = original.pieces[old] if old is not None else None
+        local = original.is_local(before) if before is not None else patched.is_local(piece)
+        found.append(
+            ChangedFunction(
+                name=output.names[number],
+                original_name=before.name if before is not None else "",
+                patched_name=piece.name,
+                source_name=names.source_function(piece.name),
+                section=patched.section_of(piece).name,
+                status=Status.NEW if before is None else Status.CHANGED,
+                local=local,
+                replaces=before is not None and names.cold_parent(piece.name) is None,
+                size=piece.size,
+                why=why,
+            )
+        )
+    return found
+
+
+def _data(comparison: Comparison, selection: Selection, output: Output) -> list[NewData]:
+    patched = comparison.patched
+    found = []
+    for number in sorted(selection.included):
+        piece = patched.pieces[number]
+        if piece.kind is not Kind.OBJECT:
+            continue
+        base = names.static_local_base(piece.name)
+        if names.per_copy(piece.name):
+            why = f"every copy of a function has its own: {names.PER_COPY[base]}"
+        elif number in comparison.correlation.to_original:
+            why = "a constant whose content changed"
+        else:
+            why = "the original does not have it"
+        section = patched.section_of(piece).name
+        local = patched.is_local(piece)
+        found.append(NewData(output.names[number], piece.name, section, piece.size, local, why))
+    return found
+
+
+def _removed(comparison: Comparison) -> list[str]:
+    """Functions and variables that the patched object lacks, by name."""
+    return [
+        piece.name
+        for piece in comparison.original.pieces
+        if piece.kind in (Kind.FUNCTION, Kind.OBJECT)
+        and comparison.original.role(piece) in (Role.CODE, Role.DATA, Role.BSS, Role.RODATA)
+        and piece.number not in comparison.correlation.to_patched
+        and not names.per_copy(piece.name)
+    ]
+
+
+def _notes(comparison: Comparison, selection: Selection, options: Options) -> tuple[str, ...]:
+    """What a patch author should know although it does not stand in the way."""
+    original, patched, correlation = comparison.original, comparison.patched, comparison.correlation
+    notes = list(dict.fromkeys((*original.notes, *patched.notes)))
+    before, after = source_files(original.object), source_files(patched.object)
+    if before != after and before and after:
+        notes.append(f"the objects name different source files: {', '.join(before)} and {', '.join(after)}")
+    tables = {section.name for section in patched.object.sections if section.size}
+    for name in sorted(options.entry_sizes):
+        if name not in tables:
+            notes.append(f"{name}: an entry size is given, but the object has no such section")
+    if not selection.included:
+        return tuple(notes)
+    dropped = _dropped_tables(patched, selection)
+    for name in sorted(dropped[Use.OBJTOOL]):
+        notes.append(f"{name}: left out, objtool makes it anew when the module is linked")
+    for name in sorted(dropped[Use.DROP]):
+        table = table_of(name)
+        notes.append(f"{name}: left out ({table.purpose if table is not None else ''})")
+    for number in selection.reasons:
+        old = correlation.to_original.get(number)
+        if old is not None and is_weak(original, original.pieces[old]):
+            name = original.pieces[old].name
+            notes.append(
+                f"{name}: is a weak function; where another file overrides it, this one is not called"
+            )
+    counted = Counter(_removed(comparison))
+    for name in sorted(counted):
+        notes.append(f"{name}: is in the original only; the kernel keeps it")
+    for number in sorted(selection.included):
+        piece = patched.pieces[number]
+        local = piece.kind is Kind.OBJECT and names.is_static_local(piece.name)
+        if local and not names.per_copy(piece.name) and number not in correlation.to_original:
+            notes.append(f"{piece.name}: no static variable of the original is this one; it starts anew")
+    return tuple(notes)
+
+
+def _dropped_tables(patched: Anatomy, selection: Selection) -> dict[Use, set[str]]:
+    """Tables whose entries about shipped code are not shipped."""
+    dropped: dict[Use, set[str]] = {Use.OBJTOOL: set(), Use.DROP: set()}
+    for section in patched.object.sections:
+        table = table_of(section.name) if section.size else None
+        if table is not None and table.use in dropped:
+            dropped[table.use].add(section.name)
+    return dropped

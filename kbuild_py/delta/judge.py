@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a live patch cannot do: the predicates that find it.
+
+One function a rule (or a few rules about the same pieces); each yields a `Verdict` for every place where
+the rule applies, so that a patch author sees all of them at once.  What the rules mean and what to do
+instead stands in `rules.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kbuild_py.delta import names, rules
+from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
+from kbuild_py.delta.compare import Comparison, describe
+from kbuild_py.delta.model import Status, Verdict
+from kbuild_py.delta.rules import Rule
+from kbuild_py.delta.sections import NOINSTR, PERCPU, Role, Use, is_init, table_of
+from kbuild_py.delta.select import Selection, is_shipped
+from kbuild_py.elf import constants as elf
+from kbuild_py.elf.object import SHN_COMMON, SHN_X86_64_LCOMMON, ObjectFile
+
+_DATA = (Role.DATA, Role.BSS, Role.RODATA)
+_EXPORT_SECTIONS = ("__ksymtab", "___ksymtab", "__kcrctab", "___kcrctab", ".export_symbol", "__kflagstab")
+_MODULE_INFO_SECTIONS = (".modinfo", "__param", "__modver", ".gnu.linkonce.this_module", "__versions")
+_COMMON = (SHN_COMMON, SHN_X86_64_LCOMMON)
+_FENTRY_REACH = 16  # An ENDBR, and padding that some compilers put first, may stand before the call.
+
+
+def same_unit(original: ObjectFile, patched: ObjectFile) -> Iterator[Verdict]:
+    """Both objects are for one processor."""
+    if original.machine != patched.machine or original.big_endian != patched.big_endian:
+        yield Verdict(rules.DIFFERENT_UNITS, patched.path, "the objects are for different processors")
+
+
+def source_files(obj: ObjectFile) -> tuple[str, ...]:
+    """The base names in the file symbols: the folder may differ between two compiles."""
+    found = {symbol.name.rsplit("/", 1)[-1] for symbol in obj.symbols if symbol.type == elf.STT_FILE}
+    return tuple(sorted(found - {""}))
+
+
+def judge(comparison: Comparison, selection: Selection) -> tuple[Verdict, ...]:
+    """All verdicts about a pair of objects, each once, in the order of the rules below."""
+    found: dict[tuple[str, str], Verdict] = {}
+    for predicate in (
+        _changed_data,
+        _changed_init,
+        _changed_registries,
+        _moved_functions,
+        _not_redirectable,
+        _lost_statics,
+        _ambiguous,
+        _symbols_without_place,
+        _bad_references,
+        _unknown_tables,
+        _table_entries,
+    ):
+        for verdict in predicate(comparison, selection):
+            found.setdefault((verdict.rule.name, verdict.place), verdict)
+    return tuple(found.values())
+
+
+# --- existing data --------------------------------------------------------------------------------------
+
+
+def _changed_data(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+    """A variable that both objects have must be the same in both."""
+    original, patched = comparison.original, comparison.patched
+    for old_number, new_number in comparison.correlation.to_patched.items():
+        old, new = original.pieces[old_number], patched.pieces[new_number]
+        if old.kind is not Kind.OBJECT or old_number in comparison.changed_constants:
+            continue
+        role, other = original.role(old), patched.role(new)
+        if role not in _DATA and other not in _DATA:
+            continue
+        place, name = patched.place(new, new.base), old.name
+        before, after = original.section_of(old).name, patched.section_of(new).name
+        if role is not other or _is_percpu(before) != _is_percpu(after):
+            cause = f"'{name}' moved from {before} to {after}"
+            yield Verdict(rules.CHANGED_KIND, place, cause)
+        elif old.size != new.size:
+            cause = f"'{name}' has {new.size} bytes instead of {old.size}"
+            yield Verdict(rules.CHANGED_SIZE, place, cause)
+        elif not comparison.equal(old, new):
+            yield Verdict(rules.CHANGED_DATA, place, f"the initial value of '{name}' changed")
+
+
+def _is_percpu(section: str) -> bool:
+    return PERCPU.match(section) is not None
+
+
+def _changed_init(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+    """Code and data of boot and unload time must be the same in both."""
+    original, patched = comparison.original, comparison.patched
+    for piece in patched.pieces:
+        if patched.role(piece) is not Role.INIT or piece.kind not in (Kind.FUNCTION, Kind.OBJECT):
+            continue
+        if piece.kind is Kind.OBJECT and names.per_copy(piece.name):
+            continue
+        old = comparison.correlation.to_original.get(piece.number)
+        what = "function" if piece.kind is Kind.FUNCTION else "variable"
+        section = patched.section_of(piece).name
+        if old is None:
+            continue  # Whoever uses it has changed as well, or announces it in a registry.
+        before = original.pieces[old]
+        why = comparison.why(before, piece) if original.role(before) is Role.INIT else None
+        if why is not None:
+            detail = f": {why.text}" if piece.kind is Kind.FUNCTION else ""
+            cause = f"the {what} '{piece.name}' in {section} changed{detail}"
+            yield Verdict(rules.CHANGED_INIT, patched.place(piece, piece.base), cause)
+
+
+def _changed_registries(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+    """What is read at build, boot or load time must be the same in both."""
+    original, patched, correlation = comparison.original, comparison.patched, comparison.correlation
+    for piece in patched.pieces:
+        if patched.role(piece) is not Role.REGISTRY or piece.kind not in (Kind.OBJECT, Kind.STRETCH):
+            continue
+        section, old = patched.section_of(piece).name, correlation.to_original.get(piece.number)
+        place, what = patched.place(piece, piece.start), f"'{piece.name}'" if piece.name else "an entry"
+        if old is None:
+            if not names.per_copy(piece.name or "."):
+                yield Verdict(_registry_rule(section), place, f"{what} in {section} is new")
+        elif not comparison.equal(original.pieces[old], piece):
+            yield Verdict(_registry_rule(section), place, f"{what} in {section} changed")
+    for piece in original.pieces:
+        if original.role(piece) is not Role.REGISTRY or piece.kind not in (Kind.OBJECT, Kind.STRETCH):
+            continue
+        if piece.number not in correlation.to_patched and not names.per_copy(piece.name or "."):
+            section = original.section_of(piece).name
+            what = f"'{piece.name}'" if piece.name else "an entry"
+            place = original.place(piece, piece.start)
+            yield Verdict(_registry_rule(section), place, f"{what} in {section} is gone")
+    yield from _changed_crcs(comparison)
+
+
+def _registry_rule(section: str) -> Rule:
+    if section.startswith(_EXPORT_SECTIONS):
+        return rules.CHANGED_EXPORT
+    if section.startswith(_MODULE_INFO_SECTIONS):
+        return rules.CHANGED_MODULE_INFO
+    return rules.CHANGED_REGISTRY
+
+
+def _changed_crcs(comparison: Comparison) -> Iterator[Verdict]:
+    """Versions of exports, where the object has them as absolute symbols."""
+    before = {s.name: s.value for s in comparison.original.object.symbols if s.name.startswith("__crc_")}
+    for symbol in comparison.patched.object.symbols:
+        if symbol.name in before and symbol.section < 0 and symbol.value != before[symbol.name]:
+            name = symbol.name.removeprefix("__crc_")
+            cause = f"the version (CRC) of the export '{name}' changed: a type that it uses is different"
+            yield Verdict(rules.CHANGED_EXPORT, comparison.patched.object.path, cause)
+
+
+# --- functions ------------------------------------------------------------------------------------------
+
+
+def _moved_functions(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+    """A function does not move between ordinary and boot-time code."""
+    original, patched = comparison.original, comparison.patched
+    for old_number, new_number in comparison.correlation.to_patched.items():
+        old, new = original.pieces[old_number], patched.pieces[new_number]
+        if old.kind is Kind.FUNCTION and original.role(old) is not patched.role(new):
+            before, after = original.section_of(old).name, patched.section_of(new).name
+            cause = f"the function '{old.name}' moved from {before} to {after}"
+            yield Verdict(rules.CHANGED_KIND, patched.place(new, new.base), cause)
+
+
+def _not_redirectable(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+    """Each changed function has a place where ftrace hooks it."""
+    original, patched = comparison.original, comparison.patched
+    for number, reasons in selection.reasons.items():
+        piece = patched.pieces[number]
+        old_number = comparison.correlation.to_original.get(number)
+        if old_number is None or names.cold_parent(piece.name) is not None:
+            continue
+        old = original.pieces[old_number]
+        section = original.section_of(old).name
+        why = reasons[0].text if reasons else Status.CHANGED.value
+        if NOINSTR.match(section):
+            cause = f"'{old.name}' in {section} changed ({why})"
+            yield Verdict(rules.NOINSTR, original.place(old, old.base), cause)
+        elif not has_fentry(original, old):
+            cause = f"'{old.name}' changed ({why}), and has no call for ftrace at its start"
+            yield Verdict(rules.NO_FENTRY, original.place(old, old.base), cause)
+
+
+def has_fentry(anatomy: Anatomy, piece: Piece) -> bool:
+    """ftrace can hook the function: it calls __fentry__ at its start, or a table says where it may."""
+    for link in anatomy.links_of(piece):
+        if link.offset - piece.base >= _FENTRY_REACH:
+            break
+        if link.name in anatomy.machine.fentry:
+            return True
+    return any(
+        anatomy.section_of(anatomy.pieces[entry]).name in ("__mcount_loc", "__patchable_function_entries")
+        for entry in anatomy.entries.get(piece.number, ())
+    )
+
+
+def _lost_statics(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+    original = comparison.original
+    for number in comparison.correlation.lost:
+        piece = original.pieces[number]
+        cause = f"nothing in the patched object is the static variable '{piece.name}'"
+        yield Verdict(rules.STATIC_LOCAL_LOST, original.place(piece, piece.base), cause)
+
+
+def _ambiguous(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+    """What could not be told apart matters only where shipped code is or uses it."""
+    patched = comparison.patched
+    doubtful = set(comparison.correlation.ambiguous)
+    used = {link.piece for _, link in _shipped_links(patched, selection)} | selection.included
+    for number in sorted(doubtful & used):
+        piece = patched.pieces[number]
+        cause = f"there are several '{piece.name}', and it cannot be told which is which"
+        yield Verdict(rules.AMBIGUOUS, patched.place(piece, piece.base), cause)
+
+
+def _symbols_without_place(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+    patched = comparison.patched
+    used = {link.symbol for _, link in _shipped_links(patched, selection)}
+    known = {symbol.name for symbol in comparison.original.object.symbols if symbol.section in _COMMON}
+    for symbol in patched.object.symbols:
+        if symbol.section in _COMMON and (symbol.index in used or symbol.name not in known):
+            yield Verdict(rules.COMMON, patched.object.path, f"'{symbol.name}' is a common symbol")
+    for section in patched.object.sections:
+        if section.flags & elf.SHF_TLS and section.size:
+            yield Verdict(rules.TLS, patched.object.path, f"{section.name} is thread-local")
+
+
+# --- what shipped pieces refer to -----------------------------------------------------------------------
+
+
+def _shipped_links(patched: Anatomy, selection: Selection) -> Iterator[tuple[Piece, Link]]:
+    for number in sorted(selection.included):
+        piece = patched.pieces[number]
+        for link in patched.links_of(piece):
+            yield piece, link
+
+
+def _bad_references(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+    """Everything that a shipped piece refers to can be reached from a module."""
+    patched, machine = comparison.patched, comparison.patched.machine
+    for piece, link in _shipped_links(patched, selection):
+        place = patched.place(piece, link.offset)
+        reason = machine.unsupported.get(link.type)
+        if reason is not None:
+            yield Verdict(rules.UNSUPPORTED_RELOCATION, place, f"relocation type {link.type} {reason}")
+        if piece.section in patched.undecoded and link.type in machine.pc_relative:
+            name = piece.name or "unnamed code"
+            cause = f"'{name}' has instructions that cannot be decoded"
+            yield Verdict(rules.UNDECODED, patched.place(piece, piece.start), cause)
+        if link.piece == NOWHERE:
+            if patched.object.symbols[link.symbol].section > 0:
+                yield Verdict(rules.UNNAMED_TARGET, place, f"refers to {link.name}, which is not loaded")
+            continue
+        target = patched.pieces[link.piece]
+        if target.number in selection.included or is_shipped(comparison, target):
+            continue
+        section, known = patched.section_of(target).name, comparison.correlation.to_original
+        if target.number not in known:
+            yield Verdict(_missing_rule(section), place, f"refers to {describe(patched, link)} in {section}")
+        elif not target.name:
+            yield Verdict(rules.UNNAMED_TARGET, place, f"refers to unnamed memory in {section}")
+    for section_index, target_branch in comparison.patched.short_branches:
+        for number in patched.by_section[section_index]:
+            piece = patched.pieces[number]
+            if number in selection.included and piece.start <= target_branch < piece.end:
+                place = patched.place(piece, target_branch)
+                yield Verdict(rules.SHORT_BRANCH, place, f"'{piece.name}' branches into another function")
+
+
+def _missing_rule(section: str) -> Rule:
+    if is_init(section):
+        return rules.NEW_INIT_REFERENCE
+    return _registry_rule(section)
+
+
+# --- tables ---------------------------------------------------------------------------------------------
+
+
+def _unknown_tables(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+    """No section of unknown purpose says anything about single instructions of a shipped function."""
+    patched = comparison.patched
+    for section in patched.object.sections:
+        if patched.roles[section.index] is not Role.REGISTRY:
+            continue
+        for link in patched.links[section.index]:
+            if link.piece in selection.included and link.at > 0:
+                target = patched.pieces[link.piece]
+                if target.kind is Kind.FUNCTION and target.base + link.at < target.end:
+                    place = f"{patched.object.path}({section.name}+{link.offset:#x})"
+                    cause = f"{section.name} describes the instruction at +{link.at:#x} of '{target.name}'"
+                    yield Verdict(rules.UNKNOWN_TABLE, place, cause)
+
+
+def _table_entries(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+    """A shipped table entry is about shipped code only."""
+    patched = comparison.patched
+    for number in sorted(selection.included):
+        piece = patched.pieces[number]
+        if piece.kind is not Kind.ENTRY:
+            continue
+        section = patched.section_of(piece).name
+        table = table_of(section)
+        if table is None or table.use is not Use.MEANING:
+            continue
+        for link in patched.links_of(piece):
+            if link.piece == NOWHERE or link.piece in selection.included:
+                continue
+            target = patched.pieces[link.piece]
+            if target.kind is Kind.FUNCTION and link.at:
+                cause = f"the entry in {section} also reaches into '{target.name}'"
+                yield Verdict(rules.BAD_TABLE_ENTRY, patched.place(piece, piece.start), cause)

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the diff answers: a `Delta` (what to ship, and why) or `Verdicts` (why not).
+
+Both are plain data.  Text for people is made from them at the edge (`kbuild_py/cli.py`), JSON by
+`to_json`; nothing is decided there any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from kbuild_py.delta.rules import Rule
+from kbuild_py.elf.object import ObjectFile
+from kbuild_py.errors import Problem
+
+
+class Status(Enum):
+    """What an included function is."""
+
+    CHANGED = "changed"
+    NEW = "new"
+
+
+class Cause(Enum):
+    """Why a function is included."""
+
+    BODY = "body"  # its instructions differ
+    SIZE = "size"  # it is longer or shorter
+    REFERENCE = "reference"  # the same instructions reach something else
+    TABLE = "table"  # what a table says about its instructions differs
+    CONSTANT = "constant"  # it uses a read-only variable whose content changed
+    COLD = "cold"  # its unlikely part changed
+    PARENT = "parent"  # it is the unlikely part of a changed function
+    NEW = "new"  # the original does not have it
+    CLONE = "clone"  # the compiler made a clone that the original does not have
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """One reason: `offset` counts from the function's start (None where no place can be named)."""
+
+    cause: Cause
+    text: str
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedFunction:
+    """A function in the output.
+
+    name:          its symbol in the output object; for a changed function the name the kernel knows
+    original_name: its name in the original object; empty for a new function
+    patched_name:  its name in the patched object
+    source_name:   the function in the source that a clone or an unlikely part was made from
+    section:       of the output object (names repeat in the patched object)
+    local:         a static function, as the original object (or for a new one, the patched) has it
+    replaces:      the kernel's function is to be redirected to this one; false for new functions and for
+                   unlikely parts (`.cold`), which only their parent reaches
+    size:          bytes of code in the output
+    """
+
+    name: str
+    original_name: str
+    patched_name: str
+    source_name: str
+    section: str
+    status: Status
+    local: bool
+    replaces: bool
+    size: int
+    why: tuple[Why, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewData:
+    """A variable or named constant that the output brings along."""
+
+    name: str
+    patched_name: str
+    section: str
+    size: int
+    local: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An undefined symbol of the output: something that stays where it is.
+
+    local:    it is static in this translation unit, so that its name alone does not identify it
+    kind:     "function", "object", or "unknown" for what neither object defines
+    section:  where the original object defines it, and at which offset; empty and 0 elsewhere
+    defined_in_original: the original object defines it
+    """
+
+    name: str
+    local: bool
+    kind: str
+    section: str
+    offset: int
+    defined_in_original: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The patch object and the account of it.
+
+    object is None when nothing changed.  `functions` are in the order of the patched object.
+    removed: functions and variables that the patched object lacks.
+    notes: what a patch author should know; none of it stands in the way.
+    """
+
+    object: ObjectFile | None
+    functions: tuple[ChangedFunction, ...]
+    data: tuple[NewData, ...]
+    references: tuple[Reference, ...]
+    removed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        """There is something to ship."""
+        return self.object is not None
+
+    @property
+    def locals(self) -> frozenset[str]:
+        """Undefined names that mean this translation unit's own, not another's or an export."""
+        return frozenset(reference.name for reference in self.references if reference.local)
+
+    def to_json(self) -> dict[str, Any]:
+        """The account as JSON values; the object itself is not in it."""
+        return {
+            "result": "changed" if self.changed else "unchanged",
+            "functions": [
+                {
+                    "name": function.name,
+                    "original_name": function.original_name,
+                    "patched_name": function.patched_name,
+                    "source_name": function.source_name,
+                    "section": function.section,
+                    "status": function.status.value,
+                    "local": function.local,
+                    "replaces": function.replaces,
+                    "size": function.size,
+                    "why": [
+                        {"cause": why.cause.value, "text": why.text, "offset": why.offset}
+                        for why in function.why
+                    ],
+                }
+                for function in self.functions
+            ],
+            "data": [_fields(item) for item in self.data],
+            "references": [_fields(item) for item in self.references],
+            "removed": list(self.removed),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One reason why this pair of objects cannot become a patch.
+
+    place: object, section and offset, `fork.o(.data.x+0x8)`
+    cause: what is wrong here, one sentence without a full stop
+    """
+
+    rule: Rule
+    place: str
+    cause: str
+
+    @property
+    def anchor(self) -> str:
+        """Where the rule is explained."""
+        return f"docs/verdicts.md#{self.rule.name}"
+
+    def problem(self) -> Problem:
+        """The verdict as the error that a user sees."""
+        return Problem(self.place, f"{self.cause} [{self.rule.name}]", f"{self.rule.remedy} ({self.anchor})")
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as JSON values."""
+        return {
+            "rule": self.rule.name,
+            "place": self.place,
+            "cause": self.cause,
+            "remedy": self.rule.remedy,
+            "anchor": self.anchor,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """The refusal: every verdict there is, in the order of the objects."""
+
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The refusal as JSON values."""
+        return {
+            "result": "refused",
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user may set: entry_sizes, section name -> bytes of a table's entry."""
+
+    entry_sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+def _fields(item: NewData | Reference) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in type(item).__slots__}

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What compilers and macros do to names, and which names promise anything.
+
+A symbol's name says which source-level thing it is, but two compilations of one file do not always agree
+on it.  Compilers number clones of functions (`f.constprop.0`), static locals (`count.17`), their own
+tables (`CSWTCH.42`); macros number symbols by `__COUNTER__` (`__UNIQUE_ID_author240`).  One more
+definition earlier in the file and all later numbers move.  `canonical` takes the numbers off: what is left
+is equal in both objects for the same thing, though no longer unique.
+
+Some static locals are made by macros at each place of use.  Pairing these by name is a guess, and for
+none of them is it needed: `PER_COPY` lists them, each with the reason why a patched function brings its
+own.  What is *not* in the list matters as much: `___done` and `___once_key` of DO_ONCE() guard work that
+must not be repeated (a hash secret would be drawn again under live hash tables), so they are ordinary
+state and are paired.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Clones: the part after the first of these words is the compiler's.
+_CLONE = re.compile(r"\.(isra|constprop|part|cold|lto_priv|localalias|llvm|ctor|clone)(?:\.\d+)+(?=\.|$)")
+_COUNTED = re.compile(r"^(__UNIQUE_ID_|__BTF_ID__|__initcall__|__PASTE_|___addressable_)")
+_STATIC_LOCAL = re.compile(r"^(?P<name>[^.].*?)(?:\.\d+)+$")
+_COLD = re.compile(r"\.cold(?:\.\d+)*$")
+_CLONE_WORD = re.compile(r"\.(isra|constprop|part|cold|lto_priv|localalias|llvm|clone)(?=\.|$)")
+# A compiler's own label or table: the name means nothing, the content is all there is.
+_ANONYMOUS = re.compile(r"^(\.L|CSWTCH\.\d+$|switch\.table\.|__const\.|\.Lswitch)")
+
+# Static locals that every copy of a function has its own of, and why that is right.
+PER_COPY: dict[str, str] = {
+    "__key": "a lock class is an address; the kernel's cannot be told apart by name, a fresh one is valid",
+    "__warned": "warns once more at most",
+    "__already_done": "prints or warns once more at most",
+    "__print_once": "prints once more at most",
+    "_rs": "a rate limit starts anew",
+    "_entry": "describes a printk of this very copy",
+    "_entry_ptr": "lists a printk of this very copy",
+    "descriptor": "a pr_debug() of the new code is a site of its own, registered with the patch module",
+    "__func__": "the function's name as text",
+    "__FUNCTION__": "the function's name as text",
+    "__PRETTY_FUNCTION__": "the function's name as text",
+    "___tp_str": "text for a trace point",
+    "__msg": "text of an extended netlink answer",
+}
+
+
+def is_anonymous(name: str) -> bool:
+    """The name is a compiler's label: only the content identifies the thing."""
+    return _ANONYMOUS.match(name) is not None
+
+
+def canonical(name: str) -> str:
+    """The name without the numbers that change between two compilations of the same source."""
+    if _COUNTED.match(name):
+        return re.sub(r"\d+", "#", name)
+    name = _CLONE.sub(r".\1", name)
+    local = _STATIC_LOCAL.match(name)
+    return local["name"] + "." if local else name
+
+
+def is_static_local(name: str) -> bool:
+    """The name of a data symbol is that of a static variable inside a function.
+
+    gcc writes `count.17`, clang `function.count` or `function.count.3`.
+    """
+    return "." in name[1:] and name[0] != "." and not is_anonymous(name)
+
+
+def static_local_base(name: str) -> str:
+    """The variable's name in the source: `count` of `count.17` and of `function.count.3`."""
+    parts = [part for part in name.split(".") if not part.isdigit() and part not in ("lto_priv", "llvm")]
+    return parts[-1] if parts else name
+
+
+def per_copy(name: str) -> bool:
+    """A static local of the kind that every copy of a function has its own of (see `PER_COPY`)."""
+    return is_static_local(name) and static_local_base(name) in PER_COPY
+
+
+def cold_parent(name: str) -> str | None:
+    """`f` for `f.cold` and `f.cold.3`: the function whose unlikely part this is; None for others."""
+    match = _COLD.search(name)
+    return name[: match.start()] if match else None
+
+
+def source_function(name: str) -> str:
+    """The function in the source that a clone was made from: `f` for `f.part.0.isra.0.cold`."""
+    match = _CLONE_WORD.search(name)
+    return name[: match.start()] if match else name
+
+
+def is_clone(name: str) -> bool:
+    """The compiler made this function out of another."""
+    return _CLONE_WORD.search(name) is not None
+
+
+def is_padding_symbol(name: str) -> bool:
+    """Names the bytes before a function (call padding, CFI hash), which belong to that function."""
+    return name.startswith(("__pfx_", "__cfi_"))

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The rules by which a pair of objects is refused: names, causes, remedies, explanations.
+
+A live patch replaces functions of a running kernel.  It cannot go back in time: what was decided at boot,
+what other code has already read, and memory that holds state are out of its reach.  Each such case is one
+`Rule`.  The predicates that apply them are in `judge.py`; `docs/verdicts.md` is written from this table
+(`python -m kbuild_py.delta.rules > docs/verdicts.md`; a test fails when the page is stale).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """name: stable, also the anchor in docs/verdicts.md; remedy: one sentence without a full stop."""
+
+    name: str
+    title: str
+    remedy: str
+    explanation: str
+
+
+CHANGED_DATA = Rule(
+    "changed-data",
+    "An existing variable has other content",
+    "leave its initial value alone and change the running value from a hook, or use a new variable",
+    "The variable lives in the running kernel and holds state. Its initial value was used once, at boot. "
+    "A patch that changes the initial value would either have no effect (the kernel's variable is used) or "
+    "lose the state (a copy is used). The same holds for a read-only table with addresses in it (an "
+    "operations table): objects in the running kernel already point to the old one. A static read-only "
+    "table of numbers and strings that only code refers to is no state; it is copied, and the functions "
+    "that use it are patched.",
+)
+CHANGED_SIZE = Rule(
+    "changed-size",
+    "An existing variable has another size",
+    "keep the variable's type, and put what is new into a new variable or a shadow variable",
+    "The running kernel has reserved the old size. Patched code would read and write past its end.",
+)
+CHANGED_KIND = Rule(
+    "changed-kind",
+    "A symbol moved to another kind of section",
+    "keep the attributes (`const`, `__init`, `__read_mostly`, `__percpu`) and the initialiser as they were",
+    "A variable that becomes initialised, read-only, or per-CPU, or a function that becomes __init, is a "
+    "different thing to the kernel. The running kernel has it where it was.",
+)
+CHANGED_INIT = Rule(
+    "changed-init",
+    "Code or data of boot or unload time is changed",
+    "leave it as it is; do what is needed from a hook of the patch module",
+    "Init code has run and has been freed, exit code runs at most once, when a module goes. Changing either "
+    "in a live patch has no effect, so the patch would not do what its source says. The cause may be an "
+    "inline function or a macro that init code uses as well.",
+)
+NO_FENTRY = Rule(
+    "no-fentry",
+    "A changed function cannot be redirected",
+    "change its callers instead, or leave it as it is",
+    "Redirection uses the call that the compiler puts at a function's start for ftrace. Functions marked "
+    "`notrace` or `noinstr`, functions of files that are compiled without it, and assembly have none.",
+)
+NOINSTR = Rule(
+    "noinstr-text",
+    "A changed function must not be instrumented",
+    "leave it as it is; change code that it calls outside of the section",
+    "Code in `.noinstr.text` and `.entry.text` runs where ftrace must not: before the kernel's context is "
+    "set up. It has no redirection and must not get one.",
+)
+STATIC_LOCAL_LOST = Rule(
+    "static-local-lost",
+    "A static variable of a function has no counterpart",
+    "keep using the variable in the patched function, in the same place and with the same type",
+    "The original function keeps state in a static local variable, and none in the patched object can be "
+    "paired with it. Either the patch removes the variable, or the code moved so far that the pairing "
+    "failed; in the second case the patched function would start from a fresh copy, and state would be lost.",
+)
+AMBIGUOUS = Rule(
+    "ambiguous-symbol",
+    "Several symbols of one name cannot be told apart",
+    "give the functions or variables different names",
+    "The object has several symbols with the same name and kind that differ in content, and it cannot be "
+    "decided which belongs to which.",
+)
+CHANGED_EXPORT = Rule(
+    "changed-export",
+    "The object's exports change",
+    "export nothing new from existing files and keep what is exported, with its name, CRC and namespace",
+    "Other modules are bound to the exports as they are. A new or changed entry would be read by nobody.",
+)
+CHANGED_MODULE_INFO = Rule(
+    "changed-module-info",
+    "Module information or parameters change",
+    "leave module parameters, aliases and device tables as they are",
+    "Parameters and module information are read when a module (or the kernel) starts.",
+)
+CHANGED_REGISTRY = Rule(
+    "changed-registry",
+    "A section that is read at build, boot or load time changes",
+    "leave the definition as it is (no new initcalls, trace points, system calls, boot parameters)",
+    "The kernel walked through this section when it started. Entries that a patch adds, removes or changes "
+    "would be seen by nobody, or announce something twice.",
+)
+NEW_INIT_REFERENCE = Rule(
+    "init-reference",
+    "Patched code needs code or data of boot time",
+    "do not use __init functions or __initdata from patched code",
+    "What is marked __init has been freed.",
+)
+COMMON = Rule(
+    "common-symbol",
+    "A variable has no place yet",
+    "compile with -fno-common, as the kernel does",
+    "A common symbol gets its place from the linker, so that it cannot be known whether it is new.",
+)
+TLS = Rule(
+    "tls",
+    "Thread-local storage",
+    "use a per-CPU variable or a field of struct task_struct",
+    "The kernel has no thread-local storage.",
+)
+UNSUPPORTED_RELOCATION = Rule(
+    "unsupported-relocation",
+    "A relocation that the module loader cannot apply",
+    "compile with the kernel's own flags (-fno-pie -mcmodel=kernel)",
+    "The patched code refers to something in a way that the kernel's module loader does not implement.",
+)
+UNKNOWN_TABLE = Rule(
+    "unknown-table",
+    "A section describes instructions of a changed function in an unknown way",
+    "report the section's name and the kernel's version; give --entry-size when it is an array",
+    "The section points into the middle of a function that changes, so it says something about single "
+    "instructions. Whether and how its entries must be copied is not known.",
+)
+BAD_TABLE_ENTRY = Rule(
+    "table-entry",
+    "A table's entry cannot be taken apart from others",
+    "give the size of the table's entries with --entry-size",
+    "An entry of a table that annotates code reaches into several unrelated functions, which a single entry "
+    "never does; most likely the entry size is not what it was taken for.",
+)
+UNNAMED_TARGET = Rule(
+    "unnamed-target",
+    "Patched code refers to writable memory without a name",
+    "give the variable a name, or compile with -fdata-sections",
+    "State stays where it is and is reached by its symbol. Here there is none.",
+)
+UNDECODED = Rule(
+    "undecoded-code",
+    "Instructions that cannot be decoded",
+    "report the instruction's bytes and the kernel's version",
+    "What a pc-relative relocation points to depends on where its instruction ends. The function has bytes "
+    "that the decoder does not know, so a reference might be read wrongly.",
+)
+SHORT_BRANCH = Rule(
+    "short-branch",
+    "A branch between functions is too short to move",
+    "compile with -ffunction-sections",
+    "Two functions in one section are connected by a branch with an 8-bit distance. Once one of them is "
+    "moved, the distance cannot be expressed.",
+)
+DIFFERENT_UNITS = Rule(
+    "different-units",
+    "The objects are not two versions of one file",
+    "give the original and the patched object of one source file, compiled in the same way",
+    "The objects are for different processors or byte orders.",
+)
+
+RULES: tuple[Rule, ...] = tuple(
+    sorted(
+        (value for value in list(globals().values()) if isinstance(value, Rule)), key=lambda rule: rule.name
+    )
+)
+
+
+def verdicts_page() -> str:
+    """The text of docs/verdicts.md."""
+    lines = [
+        "<!-- Written by `python -m kbuild_py.delta.rules`; change kbuild_py/delta/rules.py instead. -->",
+        "# Verdicts",
+        "",
+        "Why a pair of objects is refused, one section a rule. All verdicts of a pair are printed at once.",
+        "",
+    ]
+    for rule in RULES:
+        lines += [f"## {rule.name}", "", f"**{rule.title}.**", "", rule.explanation, ""]
+        lines += [f"Instead: {rule.remedy}.", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(verdicts_page(), end="")

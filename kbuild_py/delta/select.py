@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which pieces of the patched object are shipped.
+
+It begins with the functions that changed and those that are new.  A function and its unlikely part
+(`f` and `f.cold`) jump into each other, so they are shipped together.  Then everything is followed that
+the shipped pieces reach:
+
+- what the original has, stays where it is: a reference;
+- what it does not have (a new variable) is shipped;
+- what has no identity (strings, constants, switch tables, `__func__`, a lock class key) is shipped;
+- table entries are shipped with the code that they are about, and what these reach, as well.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+
+from kbuild_py.delta import names
+from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Piece
+from kbuild_py.delta.compare import Comparison
+from kbuild_py.delta.correlate import cold_families
+from kbuild_py.delta.model import Cause, Why
+from kbuild_py.delta.sections import ADDRESSABLE, Role, Use, table_of
+
+STATIC_CALL_TRAMPOLINE, STATIC_CALL_KEY = "__SCT__", "__SCK__"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is shipped; piece numbers of the patched object.
+
+    reasons:  changed and new functions, each with why, in the order of the object
+    included: all pieces, functions among them
+    reached:  an included piece that is no function -> the piece for whose sake it is included
+    families: function -> the other functions (its unlikely part, its parent) that go with it
+    """
+
+    reasons: Mapping[int, tuple[Why, ...]]
+    included: frozenset[int]
+    reached: Mapping[int, int]
+    families: Mapping[int, tuple[int, ...]]
+
+
+def select(comparison: Comparison) -> Selection:
+    """Choose what to ship.  Code of init sections is never chosen (see judge.py)."""
+    correlation, patched = comparison.correlation, comparison.patched
+    families = cold_families(patched)
+    known = {names.source_function(p.name) for p in comparison.original.pieces if p.kind is Kind.FUNCTION}
+    reasons: dict[int, list[Why]] = defaultdict(list)
+    for piece in patched.pieces:
+        if piece.kind is not Kind.FUNCTION or patched.role(piece) is not Role.CODE:
+            continue
+        old = correlation.to_original.get(piece.number)
+        if old is None:
+            reasons[piece.number].append(_new(piece.name, known))
+        else:
+            why = comparison.why(comparison.original.pieces[old], piece)
+            if why is not None:
+                reasons[piece.number].append(why)
+    for number in sorted(reasons):
+        for other in families.get(number, ()):
+            if other not in reasons:
+                reasons[other].append(_relative(patched, number, other))
+    included, reached = _closure(comparison, reasons)
+    ordered = {number: tuple(reasons[number]) for number in sorted(reasons)}
+    return Selection(ordered, frozenset(included), reached, families)
+
+
+def _new(name: str, known: Set[str]) -> Why:
+    source = names.source_function(name)
+    if names.is_clone(name) and source in known:
+        return Why(Cause.CLONE, f"part or clone of {source} that the original does not have")
+    return Why(Cause.NEW, "the original does not have it")
+
+
+def _relative(anatomy: Anatomy, number: int, other: int) -> Why:
+    name = anatomy.pieces[number].name
+    if names.cold_parent(name) is not None:
+        return Why(Cause.COLD, f"its unlikely part {name} changed")
+    return Why(Cause.PARENT, f"is the unlikely part of {name}, which changed")
+
+
+def _closure(comparison: Comparison, functions: Iterable[int]) -> tuple[set[int], dict[int, int]]:
+    """Everything that must be shipped for these functions to work."""
+    patched = comparison.patched
+    included, reached = set(functions), {}
+    # Global variables that are new may be for the sake of another patched file.
+    for piece in patched.pieces:
+        data = piece.kind is Kind.OBJECT and patched.role(piece) in (Role.DATA, Role.BSS, Role.RODATA)
+        if data and not patched.is_local(piece) and _is_new(comparison, piece):
+            included.add(piece.number)
+    keepers = _keepers(patched)
+    waiting = sorted(included, reverse=True)
+    while waiting:
+        number = waiting.pop()
+        for target in _needed(comparison, patched.pieces[number], keepers):
+            if target not in included:
+                included.add(target)
+                reached[target] = number
+                waiting.append(target)
+    return included, reached
+
+
+def _needed(comparison: Comparison, piece: Piece, keepers: Mapping[str, list[int]]) -> Iterator[int]:
+    patched = comparison.patched
+    for link in patched.links_of(piece):
+        if link.piece == NOWHERE:
+            name = link.name
+        else:
+            target = patched.pieces[link.piece]
+            name = target.name
+            if is_shipped(comparison, target):
+                yield target.number
+        if keepers and piece.kind is not Kind.ENTRY and name.startswith(STATIC_CALL_TRAMPOLINE):
+            yield from keepers.get(STATIC_CALL_KEY + name.removeprefix(STATIC_CALL_TRAMPOLINE), ())
+    for entry in patched.entries.get(piece.number, ()):
+        section = patched.section_of(patched.pieces[entry]).name
+        table = table_of(section)
+        if table is not None and table.use in (Use.MEANING, Use.COPY) and section != ADDRESSABLE:
+            yield entry
+
+
+def is_shipped(comparison: Comparison, target: Piece) -> bool:
+    """A shipped piece that reaches `target` brings it along; false when it stays a reference."""
+    old = comparison.correlation.to_original.get(target.number)
+    if old is not None:
+        return old in comparison.changed_constants
+    role = comparison.patched.role(target)
+    if target.kind is Kind.STRETCH and role in (Role.DATA, Role.BSS):
+        return False  # state without a name: whether it is new cannot be known
+    return role not in (Role.INIT, Role.REGISTRY, Role.TABLE)
+
+
+def _is_new(comparison: Comparison, piece: Piece) -> bool:
+    return piece.number not in comparison.correlation.to_original
+
+
+def _keepers(anatomy: Anatomy) -> dict[str, list[int]]:
+    """Symbol -> the entries of .discard.addressable that keep it in the symbol table.
+
+    objtool finds the key of a static call by its name, so the symbol must be there although no shipped
+    code refers to it.
+    """
+    found: dict[str, list[int]] = defaultdict(list)
+    for section in anatomy.object.sections:
+        if section.name != ADDRESSABLE:
+            continue
+        for number in anatomy.by_section[section.index]:
+            for link in anatomy.links_of(anatomy.pieces[number]):
+                found[anatomy.object.symbols[link.symbol].name].append(number)
+    return found
+
+
+def shipped_sections(anatomy: Anatomy, included: frozenset[int]) -> list[tuple[int, list[int]]]:
+    """(section, its included pieces), both in the order of the object."""
+    numbers = sorted(included)
+    found = []
+    for section, pieces in enumerate(anatomy.by_section):
+        if pieces:
+            inner = numbers[bisect_left(numbers, pieces[0]) : bisect_left(numbers, pieces[-1] + 1)]
+            if inner:
+                found.append((section, inner))
+    return found
