@@ -71,7 +71,7 @@ def load_manifests(root: Path) -> tuple[Manifest, ...]:
 
     root: the project's top folder.
     """
-    root = root.absolute()
+    root = _absolute(root)
     problems = Problems()
     manifests: list[Manifest] = []
     for entry in _entries(root / MANIFEST_FOLDER, problems):
@@ -95,13 +95,13 @@ def load_manifests(root: Path) -> tuple[Manifest, ...]:
 
 def load_manifest(path: Path) -> Manifest:
     """One manifest, root/manifests/NAME/manifest.yaml; `UserError` with all its problems."""
-    absolute = path.absolute()
+    absolute = _absolute(path)
     return _load_manifest(absolute, absolute.parent.parent.parent)
 
 
 def load_kernels(root: Path) -> tuple[KernelDescription, ...]:
     """root/manifests/kernels/*.yaml, sorted by name; `UserError` with every problem of all of them."""
-    root = root.absolute()
+    root = _absolute(root)
     problems = Problems()
     kernels: list[KernelDescription] = []
     for entry in _entries(root / MANIFEST_FOLDER / KERNEL_FOLDER, problems):
@@ -118,8 +118,13 @@ def load_kernels(root: Path) -> tuple[KernelDescription, ...]:
 
 def load_kernel(path: Path) -> KernelDescription:
     """One kernel description, root/manifests/kernels/NAME.yaml; `UserError` with all its problems."""
-    absolute = path.absolute()
+    absolute = _absolute(path)
     return _load_kernel(absolute, absolute.parent.parent.parent)
+
+
+def _absolute(path: Path) -> Path:
+    """The path from the root, without `..`; links stay, since names count here."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 (pathlib has no counterpart)
 
 
 def _gather(problems: Problems, load: Callable[[], Value]) -> tuple[Value, ...]:

@@ -135,6 +135,9 @@ def test_relative_and_absolute_roots_give_the_same(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     assert load_project(Path()) == load_project(tmp_path)
     assert load_manifest(Path("manifests/probe/manifest.yaml")) == load_manifests(tmp_path)[0]
+    monkeypatch.chdir(tmp_path / "manifests" / "kernels")
+    assert load_manifest(Path("../probe/manifest.yaml")) == load_manifests(tmp_path)[0]
+    assert load_project(Path("../..")) == load_project(tmp_path)
 
 
 def test_same_text_in_another_folder_has_the_same_places(tmp_path: Path) -> None:
