@@ -274,7 +274,7 @@ int kpatch_register(struct kpatch_module *kpmod, bool replace)
 	}
 	patch->state = KPATCH_LEAVING;
 	mutex_unlock(&kpatch_mutex);
-	pr_err("%s: not registered: error %d\n", kpmod->name, err);
+	pr_err("%s: not registered: %pe\n", kpmod->name, ERR_PTR(err));
 	drop_patch(patch);
 	return err;
 

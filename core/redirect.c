@@ -105,7 +105,7 @@ static void remove_filter(unsigned long *ips, unsigned int nr)
 	err = err ?: ftrace_set_filter_ips(&redirect_ops, ips, nr, 1, 0);
 	if (err) {
 		/* ftrace is broken and may call the handler for ever: so it must stay. */
-		pr_err("ftrace does not release %u functions: error %d\n", nr, err);
+		pr_err("ftrace does not release %u functions: %pe\n", nr, ERR_PTR(err));
 		__module_get(THIS_MODULE);
 		return;
 	}
@@ -122,8 +122,9 @@ static void name_conflict(const struct kpatch_patch *patch)
 		int err = add_filter(&patch->ips[nr], 1);
 
 		if (err) {
-			pr_err("%s: %s,%lu: ftrace refuses to redirect it: another user, such as a kernel livepatch, does so already or ftrace is switched off (error %d)\n",
-			       patch->kpmod->name, target->func->old_name, target->func->old_sympos, err);
+			pr_err("%s: %s,%lu: ftrace refuses to redirect it: another user, such as a kernel livepatch, does so already or ftrace is switched off (%pe)\n",
+			       patch->kpmod->name, target->func->old_name, target->func->old_sympos,
+			       ERR_PTR(err));
 			break;
 		}
 		nr++;

@@ -75,7 +75,7 @@ int kpatch_symbols_init(void)
 
 	err = register_kprobe(&probe);
 	if (err) {
-		pr_err("cannot find kallsyms_lookup_name with a kprobe: error %d\n", err);
+		pr_err("cannot find kallsyms_lookup_name with a kprobe: %pe\n", ERR_PTR(err));
 		return -ENOENT;
 	}
 	static_call_update(kp_lookup_name, (lookup_name_fn *)probe.addr);

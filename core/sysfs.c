@@ -180,6 +180,14 @@ int kpatch_sysfs_add(struct kpatch_patch *patch)
 	return 0;
 }
 
+/* A patch that was refused early has never been shown. */
+static void drop(struct kobject *kobj)
+{
+	if (kobj->state_in_sysfs)
+		kobject_del(kobj);
+	kobject_put(kobj);
+}
+
 /**
  * kpatch_sysfs_remove - take a patch away from sysfs and drop the core's hold on its structures
  * @patch:	the patch
@@ -191,20 +199,13 @@ void kpatch_sysfs_remove(struct kpatch_patch *patch)
 	struct kpatch_target_object *object, *next_object;
 	struct kpatch_target *target, *next_target;
 
-	list_for_each_entry_safe(target, next_target, &patch->targets, list) {
-		kobject_del(&target->kobj);
-		kobject_put(&target->kobj);
-	}
-	list_for_each_entry_safe(object, next_object, &patch->objects, list) {
-		kobject_del(&object->kobj);
-		kobject_put(&object->kobj);
-	}
-	if (patch->objects_kobj) {
-		kobject_del(patch->objects_kobj);
-		kobject_put(patch->objects_kobj);
-	}
-	kobject_del(&patch->kobj);
-	kobject_put(&patch->kobj);
+	list_for_each_entry_safe(target, next_target, &patch->targets, list)
+		drop(&target->kobj);
+	list_for_each_entry_safe(object, next_object, &patch->objects, list)
+		drop(&object->kobj);
+	if (patch->objects_kobj)
+		drop(patch->objects_kobj);
+	drop(&patch->kobj);
 }
 
 int kpatch_sysfs_init(void)

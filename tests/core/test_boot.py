@@ -1,0 +1,494 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The core module on the stock kernel: patches written by hand, right and wrong.
+
+Every boot goes through the same steps, on 1, 2 and 4 CPUs, with and without KASLR.  The steps are shell
+(guest.sh has the words they use), each with everything unloaded at its end, so that they do not depend on
+each other.  At the end the kernel's log must hold no complaint.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.vm.guest import Guest, GuestStep
+from kbuild_py.vm.qemu import boot
+from kbuild_py.vm.report import Outcome, render_report
+from tests.core.modules import HERE, Modules, Symbols, build_modules
+
+pytestmark = [pytest.mark.kernel, pytest.mark.boot]
+
+COMPLAINTS = re.compile(
+    r"WARNING:|BUG:|Oops|general protection|invalid opcode|[Uu]npatched return thunk|INFO: (task|rcu)|refcount_t"
+)
+
+# What insmod says for the error that the core returned.
+BUSY = "Device or resource busy"
+INVALID = "Invalid argument"
+MISSING = "unknown symbol in module"  # its words for ENOENT
+NOT_UNIQUE = "Name not unique on network"
+NOT_SUPPORTED = "Operation not supported"
+
+
+@pytest.fixture(scope="module")
+def modules(debian12: TargetKernel, tmp_path_factory: pytest.TempPathFactory) -> Modules:
+    return build_modules(debian12, tmp_path_factory.mktemp("core"))
+
+
+@dataclass
+class Functions:
+    """Parameters that describe functions to kpt_a.ko and kpt_b.ko."""
+
+    kernel: TargetKernel
+    modules: Modules
+    symbols: Symbols = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.symbols = Symbols(self.kernel)
+
+    def vmlinux(self, name: str, sympos: int = 0) -> str:
+        address, size = self.symbols.all(name)[max(sympos, 1) - 1]
+        return f"func={name} sympos={sympos} addr={address:#x} size={size} $kernel"
+
+    def victim(self, name: str, sympos: int = 0) -> str:
+        size = self.modules.sizes("kpt_victim", name)[max(sympos, 1) - 1]
+        return f"object=kpt_victim func={name} sympos={sympos} size={size} $kernel"
+
+
+Commands = Iterator[tuple[str, str]]  # titles and shell commands
+
+
+def applying(functions: Functions) -> Commands:
+    cmdline = functions.vmlinux("cmdline_proc_show")
+    yield (
+        "apply and undo",
+        f"""
+cat /proc/cmdline >/tmp/old
+load kpt_a.ko {cmdline}
+is /proc/cmdline kpt_a
+logged 'kpatch: kpt_a: applied: 1 functions'
+is $patches/kpt_a/enabled 1
+is $patches/kpt_a/forced 0
+is $patches/kpt_a/release $(uname -r)
+is $patches/kpt_a/objects/vmlinux/cmdline_proc_show,1/forced 0
+is $patches/kpt_a/objects/vmlinux/cmdline_proc_show,1/address 0x$(address_of cmdline_proc_show)
+[ $(cat /sys/kernel/kpatch/last_stop_ns) -gt 0 ] || fail 'no stop time'
+[ $(($(cat /proc/sys/kernel/tainted) & 32768)) = 32768 ] || fail 'not tainted'
+unload kpt_a
+cmp /proc/cmdline /tmp/old || fail 'not undone'
+gone $patches/kpt_a || fail 'still in sysfs'
+logged 'kpatch: kpt_a: undone'
+""",
+    )
+    yield (
+        "undo and apply by sysfs",
+        f"""
+cat /proc/cmdline >/tmp/old
+load kpt_a.ko {cmdline}
+echo 0 >$patches/kpt_a/enabled || fail
+cmp /proc/cmdline /tmp/old || fail 'not undone'
+is $patches/kpt_a/enabled 0
+echo 0 >$patches/kpt_a/enabled || fail
+echo 1 >$patches/kpt_a/enabled || fail
+is /proc/cmdline kpt_a
+! echo 7 2>/dev/null >$patches/kpt_a/enabled || fail 'took 7'
+echo 0 >$patches/kpt_a/enabled || fail
+unload kpt_a
+""",
+    )
+    yield (
+        "the core stays while a patch is there",
+        f"""
+load kpt_a.ko {cmdline}
+! rmmod kpatch 2>/dev/null || fail 'core was unloaded'
+unload kpt_a
+""",
+    )
+    yield (
+        "two patches",
+        f"""
+load kpt_victim.ko
+load kpt_a.ko {cmdline}
+refused '{BUSY}' 'cmdline_proc_show,0: already patched by kpt_a' kpt_b.ko {cmdline}
+refused 'File exists' 'kpt_a: a patch of this name is registered' kpt_b.ko {cmdline} name=kpt_a
+load kpt_b.ko {functions.victim("victim_value")}
+is /proc/cmdline kpt_a
+is /proc/kpt-victim 'value 2 dup 10 11'
+unload kpt_a
+is /proc/kpt-victim 'value 2 dup 10 11'
+load kpt_a.ko {cmdline}
+unload kpt_b
+is /proc/cmdline kpt_a
+is /proc/kpt-victim 'value 1 dup 10 11'
+load kpt_b.ko {functions.victim("victim_value")}
+unload kpt_a
+unload kpt_b
+unload kpt_victim
+""",
+    )
+
+
+def modules_and_positions(functions: Functions) -> Commands:
+    yield (
+        "functions of a module, equal names by position",
+        f"""
+load kpt_victim.ko
+is /proc/kpt-victim 'value 1 dup 10 11'
+load kpt_a.ko {functions.victim("victim_value")}
+is /proc/kpt-victim 'value 2 dup 10 11'
+! rmmod kpt_victim 2>/dev/null || fail 'a patched module was unloaded'
+unload kpt_a
+load kpt_a.ko {functions.victim("victim_dup", 1)}
+is /proc/kpt-victim 'value 1 dup 20 11'
+load kpt_b.ko {functions.victim("victim_dup", 2)}
+is /proc/kpt-victim 'value 1 dup 20 20'
+unload kpt_a
+is /proc/kpt-victim 'value 1 dup 10 20'
+unload kpt_b
+is /proc/kpt-victim 'value 1 dup 10 11'
+unload kpt_victim
+""",
+    )
+    yield (
+        "refused: what a module does not have",
+        f"""
+refused '{NOT_SUPPORTED}' 'module kpt_victim is not loaded' kpt_a.ko {functions.victim("victim_value")}
+load kpt_victim.ko
+refused '{NOT_UNIQUE}' 'victim_dup,0: several symbols' kpt_a.ko {functions.victim("victim_dup")}
+refused '{MISSING}' 'kpt_victim: none,0: no such symbol' kpt_a.ko {functions.victim("victim_dup")} func=none
+refused '{MISSING}' 'victim_dup,3: no such symbol' kpt_a.ko {functions.victim("victim_dup")} sympos=3
+refused '{INVALID}' 'victim_value,0: expected 7 bytes' kpt_a.ko {functions.victim("victim_value")} size=7
+refused '{MISSING}' 'victim_init,0: no such symbol' kpt_a.ko {functions.victim("victim_init")}
+unload kpt_victim
+""",
+    )
+    name = "state_show"
+    count = len(functions.symbols.all(name))
+    assert count > 1
+    loads = "\n".join(
+        f"load kpt_a.ko {functions.vmlinux(name, position)}\n"
+        "[ $(cat /sys/power/state | head -n 1) = kpt_a ] && hits=$((hits + 1))\nunload kpt_a"
+        for position in range(1, count + 1)
+    )
+    first = functions.vmlinux(name, 1)
+    yield (
+        "equal names in vmlinux by position: one of them shows /sys/power/state",
+        f"""
+hits=0
+{loads}
+[ $hits = 1 ] || fail "$hits of {count} positions show it"
+refused '{NOT_UNIQUE}' '{name},0: several symbols' kpt_a.ko {first} sympos=0
+refused '{INVALID}' '{name},2: expected at' kpt_a.ko {first} sympos=2
+refused '{MISSING}' '{name},{count + 1}: no such symbol' kpt_a.ko {first} sympos={count + 1}
+""",
+    )
+
+
+def verification(functions: Functions) -> Commands:
+    address, size = functions.symbols.one("cmdline_proc_show")
+    other_address, other_size = functions.symbols.one("do_nanosleep")
+    right = functions.vmlinux("cmdline_proc_show")
+    part = f"part=do_nanosleep part_addr={other_address:#x} part_size={other_size}"
+    yield (
+        "refused: another kernel",
+        f"""
+refused '{INVALID}' "built for kernel 6.1.0-1-amd64, this is $(uname -r)" kpt_a.ko {right} release=6.1.0-1-amd64
+refused '{INVALID}' 'built for the kernel with build ID 00112233' kpt_a.ko {right} build_id=00112233
+refused '{INVALID}' 'does not say which kernel' kpt_a.ko func=cmdline_proc_show release=$(uname -r)
+gone $patches/kpt_a || fail 'still in sysfs'
+""",
+    )
+    yield (
+        "refused: functions that are not as described",
+        f"""
+refused '{INVALID}' 'cmdline_proc_show,0: expected at' kpt_a.ko {right} addr={address + 16:#x}
+refused '{INVALID}' 'cmdline_proc_show,0: expected {size + 1} bytes' kpt_a.ko {right} size={size + 1}
+refused '{INVALID}' 'cmdline_proc_show,0: expected 0 bytes' kpt_a.ko {right} size=0
+refused '{MISSING}' 'no_such_function,0: no such symbol' kpt_a.ko {right} func=no_such_function
+refused '{MISSING}' 'cmdline_proc_show,2: no such symbol' kpt_a.ko {right} sympos=2
+refused '{INVALID}' 'exc_page_fault,0: ftrace cannot' kpt_a.ko {functions.vmlinux("exc_page_fault")}
+refused '{INVALID}' 'replacement is not in the patch module' kpt_a.ko {right} outside=1
+refused '{INVALID}' 'is the same function as' kpt_a.ko {right} twice=1
+refused '{INVALID}' 'do_nanosleep,0: expected {other_size + 1} bytes' kpt_a.ko {right} {part} \
+    part_size={other_size + 1}
+refused '{NOT_SUPPORTED}' 'replacing other patches is not supported' kpt_a.ko {right} replace=1
+refused '{INVALID}' 'without a module or a valid name' kpt_a.ko {right} name=a/b
+refused '{INVALID}' 'without a module or a valid name' kpt_a.ko {right} name=..
+gone $patches/kpt_a || fail 'still in sysfs'
+! grep -q kpt_a /proc/modules || fail 'still loaded'
+""",
+    )
+    yield (
+        "references are checked",
+        f"""
+load kpt_a.ko $kernel ref=msleep
+unload kpt_a
+load kpt_a.ko {right} ref=msleep ref_sympos=1
+is /proc/cmdline kpt_a
+unload kpt_a
+refused '{INVALID}' 'reference to msleep,0 is 16 bytes off' kpt_a.ko {right} ref=msleep ref_off=16
+refused '{INVALID}' 'reference to msleep,0 is -8 bytes off' kpt_a.ko {right} ref=msleep ref_off=-8
+refused '{MISSING}' 'reference to no_such_symbol,0: no such symbol' kpt_a.ko {right} ref=no_such_symbol
+""",
+    )
+
+
+def busy(functions: Functions) -> Commands:
+    yield (
+        "refused: a process sleeps in an old function, or in a part of it",
+        f"""
+sleep 1000 &
+within 5 inside hrtimer_nanosleep $!
+refused '{BUSY}' "task sleep (pid $!) is in do_nanosleep at do_nanosleep+" kpt_a.ko {
+            functions.vmlinux("do_nanosleep")
+        }
+logged "stack of pid $!: hrtimer_nanosleep+"
+refused '{BUSY}' "task sleep (pid $!) is in do_nanosleep at" kpt_b.ko {
+            functions.vmlinux("cmdline_proc_show")
+        } \
+    part=do_nanosleep part_addr={functions.symbols.one("do_nanosleep")[0]:#x} \
+    part_size={functions.symbols.one("do_nanosleep")[1]}
+kill $!
+grep -q BOOT_IMAGE /proc/cmdline || grep -q console= /proc/cmdline || fail 'not the old function'
+""",
+    )
+    yield (
+        "refused: idle tasks are always in this one",
+        f"refused '{BUSY}' 'task swapper/' kpt_a.ko {functions.vmlinux('do_idle')}",
+    )
+    yield (
+        "applied as soon as the task leaves",
+        f"""
+load kpt_victim.ko
+echo sleep >/proc/kpt-victim 2>/dev/null &
+within 5 inside victim_sleep $!
+(sleep 0.4; kill $!) &
+load kpt_a.ko {functions.victim("victim_sleep")}
+unload kpt_a
+unload kpt_victim
+""",
+    )
+    yield (
+        "force_unsafe",
+        f"""
+load kpt_victim.ko
+echo thread >/proc/kpt-victim || fail
+refused '{BUSY}' 'task kpt-loop (pid' kpt_a.ko {functions.victim("victim_loop")}
+load kpt_a.ko {functions.victim("victim_loop")} force=1
+is $patches/kpt_a/forced 1
+is $patches/kpt_a/objects/kpt_victim/victim_loop,1/forced 1
+! rmmod kpt_a 2>/dev/null || fail 'a forced patch was unloaded'
+is $patches/kpt_a/enabled 1
+echo 0 >$patches/kpt_a/enabled || fail
+unload kpt_a
+unload kpt_victim
+""",
+    )
+    yield (
+        "undo is refused while a process is in the new function, rmmod waits",
+        f"""
+load kpt_victim.ko
+load kpt_a.ko {functions.victim("victim_sleep")}
+echo sleep >/proc/kpt-victim 2>/dev/null &
+sleeper=$!
+within 5 inside new_sleep $sleeper
+! echo 0 2>/dev/null >$patches/kpt_a/enabled || fail 'undone while in use'
+is $patches/kpt_a/enabled 1
+logged "kpt_a: refused: task sh (pid $sleeper) is in the patch module at new_sleep+"
+rmmod kpt_a &
+sleep 2.5
+grep -q '^kpt_a' /proc/modules || fail 'unloaded while in use'
+kill -0 $! || fail 'rmmod did not wait'
+logged 'its module cannot go while its code is in use'
+! echo 1 2>/dev/null >$patches/kpt_a/enabled || fail 'applied while leaving'
+kill $sleeper
+wait $! || fail 'rmmod failed'
+grep -q '^kpt_a' /proc/modules && fail 'still loaded'
+unload kpt_victim
+""",
+    )
+
+
+def relocations(functions: Functions) -> Commands:
+    address, size = functions.symbols.one("cmdline_proc_show")
+    relocs = f"kpt_relocs.ko addr={address:#x} size={size} low=runqueues $kernel"
+    yield (
+        "relocations of every type",
+        f"""
+load {relocs}
+cat /proc/cmdline >/tmp/places
+add() {{ printf '%016x' $((0x$(address_of $1) + $2)); }}
+cat >/tmp/expected <<END
+64 $(add saved_command_line 0)
+pc64 $(add saved_command_line 8)
+pc32 $(add cmdline_proc_show 0)
+plt32 $(add nr_processes 0)
+32s $(add saved_command_line 1)
+32 $(add runqueues 0)
+processes 1
+END
+cmp /tmp/places /tmp/expected || {{ cat /tmp/places /tmp/expected; fail; }}
+unload kpt_relocs
+""",
+    )
+    yield (
+        "refused: relocations that do not fit",
+        f"""
+for type in 32 32s pc32; do
+    refused 'Value too large' 'overflow' {relocs} wrong=overflow$type
+done
+refused 'format' 'saved_command_line,0: unknown type 9' {relocs} wrong=type
+refused '{MISSING}' 'vmlinux:no_such_symbol,0: no such symbol' {relocs} wrong=symbol
+refused 'File exists' 'saved_command_line,0: full+0x0/' {relocs} wrong=full
+refused 'Bad address' 'saved_command_line,0: its place is outside the patch module' {relocs} wrong=outside
+refused '{NOT_SUPPORTED}' 'saved_command_line: module kpt_victim is not the object' {relocs} wrong=module
+""",
+    )
+
+
+def other_users(functions: Functions) -> Commands:
+    cmdline = functions.vmlinux("cmdline_proc_show")
+    yield (
+        "refused: a kernel livepatch has the function, and the other way round",
+        f"""
+load kpt_livepatch.ko
+is /proc/cmdline livepatch
+refused '{BUSY}' 'cmdline_proc_show,0: ftrace refuses to redirect it: another user' kpt_a.ko {cmdline}
+is /proc/cmdline livepatch
+echo 0 >/sys/kernel/livepatch/kpt_livepatch/enabled
+within 60 gone /sys/kernel/livepatch/kpt_livepatch
+within 60 rmmod kpt_livepatch
+load kpt_a.ko {cmdline}
+! insmod kpt_livepatch.ko 2>/dev/null || fail 'two users of one function'
+is /proc/cmdline kpt_a
+unload kpt_a
+""",
+    )
+    yield (
+        "function tracing at the same time, before and after",
+        f"""
+mount -t tracefs tracefs /sys/kernel/tracing
+cd /sys/kernel/tracing
+echo 'cmdline_proc_show seq_puts' >set_ftrace_filter
+echo function >current_tracer
+cat /proc/cmdline >/tmp/old
+cd /modules
+load kpt_a.ko {cmdline}
+is /proc/cmdline kpt_a
+cd /sys/kernel/tracing
+grep -q cmdline_proc_show trace || fail 'not traced'
+echo nop >current_tracer
+is /proc/cmdline kpt_a
+echo function >current_tracer
+is /proc/cmdline kpt_a
+cd /modules
+unload kpt_a
+cmp /proc/cmdline /tmp/old || fail 'not undone'
+echo nop >/sys/kernel/tracing/current_tracer
+echo >/sys/kernel/tracing/set_ftrace_filter
+umount /sys/kernel/tracing
+""",
+    )
+    yield (
+        "ftrace cannot be switched off under a patch, nor a patch be applied without it",
+        f"""
+load kpt_a.ko {cmdline}
+! echo 0 2>/dev/null >/proc/sys/kernel/ftrace_enabled || fail 'ftrace was switched off'
+is /proc/cmdline kpt_a
+unload kpt_a
+echo 0 >/proc/sys/kernel/ftrace_enabled || fail
+refused '{BUSY}' 'or ftrace is switched off' kpt_a.ko {cmdline}
+echo 1 >/proc/sys/kernel/ftrace_enabled || fail
+load kpt_a.ko {cmdline}
+is /proc/cmdline kpt_a
+unload kpt_a
+""",
+    )
+
+
+def load_core(functions: Functions) -> Commands:
+    yield "load the core", "load kpatch.ko"
+
+
+def unload_core(functions: Functions) -> Commands:
+    yield (
+        "nothing is left",
+        """
+is /sys/kernel/kpatch/last_stop_ns $(cat /sys/kernel/kpatch/last_stop_ns)
+[ -z "$(ls $patches)" ] || fail "$(ls $patches)"
+unload kpatch
+gone /sys/kernel/kpatch || fail 'still in sysfs'
+load kpatch.ko
+unload kpatch
+""",
+    )
+
+
+def loops(functions: Functions) -> Commands:
+    cmdline = functions.vmlinux("cmdline_proc_show")
+    yield (
+        "a hundred times, with callers on every CPU and the function traced now and then",
+        f"""
+mount -t tracefs tracefs /sys/kernel/tracing
+old=$(cat /proc/cmdline)
+echo cmdline_proc_show >/sys/kernel/tracing/set_ftrace_filter
+for cpu in $(seq $(nproc)); do
+    while [ ! -e /tmp/stop ]; do
+        seen=$(cat /proc/cmdline)
+        [ "$seen" = "$old" ] || [ "$seen" = kpt_a ] || echo "$seen" >>/tmp/strange
+    done &
+done
+cycle=0
+while [ $cycle -lt 100 ]; do
+    load kpt_a.ko {cmdline}
+    is /proc/cmdline kpt_a
+    [ $((cycle % 3)) = 0 ] && echo function >/sys/kernel/tracing/current_tracer
+    unload kpt_a
+    is /proc/cmdline "$old"
+    [ $((cycle % 5)) = 0 ] && echo nop >/sys/kernel/tracing/current_tracer
+    cycle=$((cycle + 1))
+done
+echo >/tmp/stop
+wait
+[ ! -e /tmp/strange ] || fail "$(cat /tmp/strange)"
+echo nop >/sys/kernel/tracing/current_tracer
+umount /sys/kernel/tracing
+""",
+    )
+
+
+ALL = (load_core, applying, modules_and_positions, verification, busy, relocations, other_users, unload_core)
+LOOPS = (load_core, loops, unload_core)
+
+
+def passes(
+    functions: Functions, parts: tuple[object, ...], folder: Path, cpus: int, append: str = ""
+) -> None:
+    """Boot, and fail with the report unless every step passed and the kernel has no complaint."""
+    kernel = functions.kernel
+    prelude = f"kernel='release={kernel.release} build_id={kernel.build_id}'\n. /guest.sh\n"
+    steps = tuple(
+        GuestStep(title, prelude + command, timeout=300)
+        for part in parts
+        for title, command in part(functions)  # type: ignore[operator]
+    )
+    files = {"/guest.sh": HERE / "guest.sh", **functions.modules.files()}
+    report = boot(kernel.boot_image, Guest(steps, files, cpus=cpus, append=append), folder)
+    assert report.outcome is Outcome.PASSED, render_report(report)
+    assert not COMPLAINTS.search(report.console), report.console
+
+
+@pytest.mark.parametrize(("cpus", "append"), [(1, "nokaslr"), (2, ""), (4, "")])
+def test_every_feature(
+    debian12: TargetKernel, modules: Modules, tmp_path: Path, cpus: int, append: str
+) -> None:
+    passes(Functions(debian12, modules), ALL, tmp_path, cpus, append)
+
+
+def test_a_hundred_cycles_under_load(debian12: TargetKernel, modules: Modules, tmp_path: Path) -> None:
+    passes(Functions(debian12, modules), LOOPS, tmp_path, 2)
