@@ -61,8 +61,8 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The piece is at this address if `implied` holds: section index -> (address of the section, offset in the
-    piece of the first reference that says so)."""
+    """The piece is at this address if `implied` holds: section index -> (address of the section, and at which
+    offset in the piece the first reference says so)."""
 
     implied: dict[int, tuple[int, int]] = field(default_factory=dict)
 
@@ -230,7 +230,7 @@ def _check_own(
 
 
 def merged_content(section: Section, start: int) -> tuple[bytes, int]:
-    """The string from `start` on, or the constant that `start` is in, and how far in.  b"" if there is none."""
+    """The string from `start` on, or the constant that `start` is in and how far in; b"" if there is none."""
     width = section.entsize
     if not 0 <= start < section.size:
         return b"", 0

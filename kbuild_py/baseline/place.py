@@ -28,6 +28,8 @@ from kbuild_py.baseline.proof import Difference
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import ObjectFile, Section, Symbol
 
+# Why: resolve_btfids writes type numbers into this section of the linked image.
+FILLED_LATE = (".BTF_ids",)
 COLD = ".cold"  # gcc's suffix for the unlikely part of a function, which has a section of its own
 
 
@@ -35,8 +37,8 @@ COLD = ".cold"  # gcc's suffix for the unlikely part of a function, which has a 
 class Code:
     """The function that begins at one place of the object, under all its names.
 
-    stretch:    name of the section that it is in when each function has none of its own; these sections are
-                laid out in the image in the order of the object.
+    stretch:    for a function in a section of its own, the section that it is in otherwise, in which the
+                functions follow each other in the order of the object; else empty.
     candidates: where the image has a function of these names (of those names that it has at all).
     unique:     one of the names occurs once in the image.
     """
@@ -56,14 +58,16 @@ class Code:
 class Placement:
     """What is certain: addresses of functions (by `Code.index`) and bases of sections, and who said so.
 
-    Of the functions that matched but contradict others, `refuted` has the contradiction.  `data_differs`
-    has the variables' sections whose content is not the image's.
+    Of the functions that matched but contradict others, `refuted` has the contradiction; `displaced` are
+    those that lie outside of the object's code, so that they must be another object's.  `data_differs` has
+    the variables' sections whose content is not the image's.
     """
 
     addresses: dict[int, int] = field(default_factory=dict)
     bases: dict[int, int] = field(default_factory=dict)
     evidence: dict[int, str] = field(default_factory=dict)
     refuted: dict[int, Difference] = field(default_factory=dict)
+    displaced: set[int] = field(default_factory=set)
     data_differs: dict[int, Difference] = field(default_factory=dict)
     conflicts: dict[int, str] = field(default_factory=dict)
 
@@ -114,7 +118,7 @@ def _stretch(section: Section, symbols: Iterable[Symbol]) -> str:
         for name in (symbol.name, symbol.name.removesuffix(COLD)):
             if section.name.endswith(f".{name}"):
                 return section.name.removesuffix(f".{name}")
-    return section.name
+    return ""
 
 
 @dataclass(slots=True)
@@ -190,6 +194,8 @@ class _Solver:
         section = self.obj.sections[number]
         if is_code(section) or not section.data or section.flags & elf.SHF_MERGE:
             return None
+        if section.name in FILLED_LATE:
+            return None
         key = (number, base)
         if key not in self._data:
             self._data[key] = match(self.context, self.cutter.piece(section, 0, section.size), base)
@@ -248,6 +254,8 @@ class _Solver:
         following: dict[str, int] = {}
         preceding: dict[str, Code] = {}
         for code in self.codes:
+            if not code.stretch:
+                continue
             claimed = self.claims.get(code.index)
             here = following.pop(code.stretch, None)
             if here is not None:
@@ -255,7 +263,7 @@ class _Solver:
                 result[code.index].add(here)
             start = claimed if claimed is not None else here
             if start is not None:
-                # Why: a function that is not placed (a weak one that is overridden, say) still takes its room.
+                # Why: a function that is not placed (an overridden weak one, say) still takes its room.
                 following[code.stretch] = start + code.piece.size
             before = preceding.get(code.stretch)
             if before is not None and claimed is not None and before.index not in self.claims:
@@ -277,14 +285,13 @@ class _Solver:
             if found is not None:
                 offset, section, base = found
                 result.refuted[index] = self._contradiction(offset, section, base, final.get(section))
-        votes = self.votes(final, result.refuted)
-        for index, address in self.claims.items():
-            if index not in result.refuted:
-                result.addresses[index] = address
-        # Why: a section that only refuted functions refer to has no base; one whose votes were tied keeps none.
+        result.displaced = self._displaced(result.refuted)
+        out = result.refuted.keys() | result.displaced
+        votes = self.votes(final, out)
+        result.addresses = {index: address for index, address in self.claims.items() if index not in out}
         for number, known in votes.bases().items():
-            name = self.obj.sections[number].name
             if known is None or known != final.get(number, known):
+                name = self.obj.sections[number].name
                 result.conflicts[number] = f"{name}: references give it different addresses"
                 continue
             outcome = self.data(number, known)
@@ -293,7 +300,61 @@ class _Solver:
                 continue
             result.bases[number] = known
             result.evidence[number] = votes.evidence(number, known)
+        if result.addresses:
+            self._locate_by_name(result)
         return result
+
+    def _displaced(self, refuted: Iterable[int]) -> set[int]:
+        """Claimed or only possible places (of weak functions) that are outside of this object's code.
+
+        The name of a strong global function is certain.  A static one may have a namesake with the same
+        bytes in another file, and of several weak definitions the linker takes the first.
+        """
+        out = set(refuted)
+        result: set[int] = set()
+        stretches: dict[str, list[Code]] = defaultdict(list)
+        for code in self.codes:
+            if code.stretch:
+                stretches[code.stretch].append(code)
+        for members in stretches.values():
+            placed = [self.claims.get(code.index) if code.index not in out else None for code in members]
+            for position, code in enumerate(members):
+                address = placed[position]
+                weak = is_weak(code)
+                if address is None and weak and len(code.candidates) == 1:
+                    address = code.candidates[0]
+                if address is None or (is_global(code) and not weak):
+                    continue
+                if not _fits(members, placed, position, address):
+                    result.add(code.index)
+        return result
+
+    def _locate_by_name(self, result: Placement) -> None:
+        """Variables that no proven code refers to, but whose name and content occur once in the image."""
+        undecided = result.bases.keys() | result.data_differs.keys() | result.conflicts.keys()
+        found: dict[int, set[int]] = defaultdict(set)
+        voter: dict[int, str] = {}
+        for symbol in self.obj.symbols:
+            if symbol.type != elf.STT_OBJECT or symbol.section <= 0 or symbol.section in undecided:
+                continue
+            section = self.obj.sections[symbol.section]
+            own = own_entries(self.context, symbol)
+            if not section.flags & elf.SHF_ALLOC or section.flags & elf.SHF_MERGE or is_code(section):
+                continue
+            if len(own) == 1 and len(self.context.names.named(symbol.name)) == 1:
+                found[section.index].add(own.pop() - symbol.value)
+                voter[section.index] = symbol.name
+        for number, bases in found.items():
+            if len(bases) != 1:
+                continue
+            (base,) = bases
+            outcome = self.data(number, base)
+            if isinstance(outcome, Difference):
+                continue
+            implied = outcome.implied.items() if outcome is not None else ()
+            if all(result.bases.get(other, there) == there for other, (there, _) in implied):
+                result.bases[number] = base
+                result.evidence[number] = f"the only symbol {voter[number]} and the same content"
 
     def _contradiction(self, offset: int, section: int, base: int, known: int | None) -> Difference:
         name = self.obj.sections[section].name
@@ -307,13 +368,46 @@ def _decided(context: Context) -> dict[int, dict[int, list[str]]]:
     """Section -> base -> the global symbols in it that say so."""
     result: dict[int, dict[int, list[str]]] = defaultdict(dict)
     for symbol in context.obj.symbols:
-        if symbol.bind == elf.STB_LOCAL or symbol.section <= 0 or not symbol.name:
+        # Why: which of several weak definitions the linker took, the name does not say.
+        if symbol.bind in (elf.STB_LOCAL, elf.STB_WEAK) or symbol.section <= 0 or not symbol.name:
             continue
         section = context.obj.sections[symbol.section]
         found = own_entries(context, symbol)
         if len(found) == 1 and section.flags & elf.SHF_ALLOC and not section.flags & elf.SHF_MERGE:
             result[section.index].setdefault(found.pop() - symbol.value, []).append(symbol.name)
     return dict(result)
+
+
+def is_weak(code: Code) -> bool:
+    """Whether another definition may take the function's place."""
+    return all(symbol.bind == elf.STB_WEAK for symbol in code.symbols)
+
+
+def is_global(code: Code) -> bool:
+    """Whether one of the function's names is known to the whole kernel."""
+    return any(symbol.bind != elf.STB_LOCAL for symbol in code.symbols)
+
+
+def _fits(members: list[Code], placed: list[int | None], position: int, address: int) -> bool:
+    """Whether a place is where the object's order puts the function, as far as its placed neighbours tell."""
+    code = members[position]
+    before = next((at for at in range(position - 1, -1, -1) if placed[at] is not None), None)
+    after = next((at for at in range(position + 1, len(members)) if placed[at] is not None), None)
+    low = high = None
+    if before is not None:
+        low = (placed[before] or 0) + members[before].piece.size
+        low += -low % code.align
+    if after is not None:
+        high = placed[after] or 0
+    if low is not None and high is not None:
+        return low > high or low <= address <= high - code.piece.size
+    # Why: with neighbours on one side only, just the next one says exactly where the function is.
+    if low is not None and before == position - 1:
+        return address == low
+    if high is not None and after == position + 1:
+        end = address + code.piece.size
+        return end + -end % members[after].align == high
+    return True
 
 
 def place(context: Context, cutter: Cutter, all_codes: tuple[Code, ...]) -> Placement:

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from kbuild_py.baseline.cause import causes, function_cause
 from kbuild_py.baseline.compare import Context, Cutter, Image, ImageNames
-from kbuild_py.baseline.place import Code, codes, own_entries, place, viable_places
+from kbuild_py.baseline.place import Code, codes, is_weak, own_entries, place, viable_places
 from kbuild_py.baseline.proof import Difference, FunctionProof, Located, Proof, State
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.arch import architecture
@@ -105,6 +105,11 @@ class _Prover:
             return State.MISMATCH, None, reason, None
         if not code.piece.size:
             return State.AMBIGUOUS, None, "the function's symbol has no size", None
+        if code.index in self.placement.displaced:
+            if is_weak(code):
+                reason = "this definition is weak, and the image uses another file's"
+                return State.OVERRIDDEN_WEAK, None, reason, None
+            return State.MISMATCH, None, "the image has this code outside of this object's, only", None
         address = self.placement.addresses.get(code.index)
         if address is not None:
             return State.PROVEN, address, "", None
