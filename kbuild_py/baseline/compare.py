@@ -46,6 +46,9 @@ class ImageNames(Protocol):
 
     def sympos(self, name: str, address: int) -> int: ...
 
+    def size(self, address: int) -> int:
+        """Bytes from `address` to the next symbol at a greater address, 0 behind the last."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from kbuild_py.baseline.cause import causes, function_cause
+from kbuild_py.baseline.cause import with_causes
 from kbuild_py.baseline.compare import Context, Cutter, Image, ImageNames
 from kbuild_py.baseline.place import Code, codes, is_weak, own_entries, place, viable_places
 from kbuild_py.baseline.proof import Difference, FunctionProof, Located, Proof, State
@@ -44,15 +44,7 @@ def prove(original: ObjectFile, image: Image, names: ImageNames, *, plain: Plain
     if plain is not None and any(one.state is State.MISMATCH for one in proof.functions):
         other = plain() if callable(plain) else plain
         proof = _with_plain(proof, _Prover(other, image, names).proof())
-    context = Context(original, image, names)
-    return replace(
-        proof,
-        functions=tuple(
-            replace(one, cause=function_cause(context, one)) if one.state is State.MISMATCH else one
-            for one in proof.functions
-        ),
-        causes=causes(context, proof),
-    )
+    return with_causes(Context(original, image, names), proof)
 
 
 class _Prover:
