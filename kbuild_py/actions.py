@@ -8,17 +8,18 @@ source file.  An action gets a `Build` and leaves the files that `tasks.py` name
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from kbuild_py import baseline, contract, symbols
+from kbuild_py import baseline, bench, contract, symbols
 from kbuild_py.delta.diff import diff
 from kbuild_py.delta.model import Verdicts
 from kbuild_py.elf.object import ObjectFile
 from kbuild_py.elf.read import read_object
 from kbuild_py.elf.write import write_object
-from kbuild_py.errors import UserError
+from kbuild_py.errors import Problems, UserError
 from kbuild_py.files import read_json, write_atomic, write_json
 from kbuild_py.kernel.image import KernelImage
 from kbuild_py.kernel.prepare import prepare, workshop
@@ -28,6 +29,7 @@ from kbuild_py.manifest.model import KernelDescription, Manifest
 from kbuild_py.module import build as module_build
 from kbuild_py.module.kpatch import Part, PatchedFunction, module_sources
 from kbuild_py.progress import say
+from kbuild_py.run import show
 from kbuild_py.unit import check, command, compile, patchfile
 from kbuild_py.vm.verify import verify, verify_guest
 
@@ -302,3 +304,25 @@ def verify_module(build: Build) -> None:
 def remove(folder: Path) -> None:
     """Remove what was built there (for `doit clean`)."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_tests(root: Path) -> None:
+    """Format, lint, types, tests; every step runs, and all that failed are named at the end."""
+    python = [sys.executable, "-m"]
+    steps = {
+        "format": [*python, "ruff", "format", "--check", "."],
+        "lint": [*python, "ruff", "check", "."],
+        "types": [*python, "mypy"],
+        "tests": [*python, "pytest"],
+    }
+    problems = Problems()
+    for name, argv in steps.items():
+        say(f"{name}: {' '.join(argv[2:])}")
+        if show(argv, cwd=root) != 0:
+            problems.add(name, f"{' '.join(argv[2:])} failed", "its output is above")
+    problems.raise_if_any()
+
+
+def run_bench(root: Path, build: Build) -> None:
+    """Print the benchmark's table for the first source of a build."""
+    print(bench.bench(root, build.manifest.name, build.sources[0], build.kernel), end="")

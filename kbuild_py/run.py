@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kbuild_py.errors import UserError, refuse
+from kbuild_py.files import write_atomic
 
 # Program -> Debian package, for the hint when it is missing.
 PACKAGES: dict[str, str] = {
@@ -82,16 +83,20 @@ def run(
     check:   a status other than 0 raises `UserError` with the command and the output's tail.
     timeout: seconds until the program and its children are ended and `UserError` is raised.
     """
-    find(str(argv[0])) if "/" not in str(argv[0]) else None
-    process = subprocess.Popen(
-        [str(word) for word in argv],
-        cwd=cwd,
-        env={**os.environ, "LC_ALL": "C", **(env or {})},
-        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    if "/" not in str(argv[0]):
+        find(str(argv[0]))
+    try:
+        process = subprocess.Popen(
+            [str(word) for word in argv],
+            cwd=cwd,
+            env={**os.environ, "LC_ALL": "C", **(env or {})},
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise refuse(pasteable(argv, cwd), f"cannot be started: {error.strerror}") from error
     try:
         out, err = process.communicate(stdin, timeout=timeout)
     except subprocess.TimeoutExpired as error:
@@ -102,11 +107,15 @@ def run(
             process.wait()
     result = Completed(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
     if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(f"$ {pasteable(argv, cwd)}\n{result.stdout}{result.stderr}[exit {result.status}]\n")
+        write_atomic(log, f"$ {pasteable(argv, cwd)}\n{result.stdout}{result.stderr}[exit {result.status}]\n")
     if check and result.status != 0:
         raise failed(argv, cwd, result)
     return result
+
+
+def show(argv: Sequence[str | Path], *, cwd: Path | None = None) -> int:
+    """Run a program whose output the user watches, and return its exit status."""
+    return subprocess.run([str(word) for word in argv], cwd=cwd, stdin=subprocess.DEVNULL).returncode
 
 
 # How long to wait for a program that was ended: one that is stuck in the kernel stays.
