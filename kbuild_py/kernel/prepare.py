@@ -4,7 +4,8 @@
 `STEPS` is the whole preparation, top to bottom.  All that a kernel needs lies in one folder of the cache,
 `<cache>/kernels/RELEASE-KEY/`, whose key is a digest of everything that decides about its content: the
 locked packages and the recipe below.  A step that is done leaves `steps/NAME.json` (with the seconds it
-took), and is not done again; an interrupted one is, from its beginning.  Changing the lock changes the key,
+took), and is not done again; an interrupted one is, from its beginning (those that work in the tree begin
+with an empty one, since kbuild may trust a file that was half written).  Changing the lock changes the key,
 so a kernel that is in use is never touched.  `kernel.json` comes last and says that all is there.
 
 One lock per kernel: of two builds at once, the second waits and then finds everything ready.  Symbols are
@@ -218,6 +219,10 @@ STEPS = (
 )
 
 
+# The steps that work in the same tree, each on what the one before left there.
+TREE_STEPS = ("source", "configure", "prepare")
+
+
 def prepared(description: KernelDescription) -> TargetKernel | None:
     """The kernel if it is prepared already, in a few milliseconds; None if it is not."""
     shop = workshop(description)
@@ -246,6 +251,9 @@ def prepare(description: KernelDescription) -> TargetKernel:
 def _prepare(shop: Workshop) -> TargetKernel:
     tree.require_tools()
     shop.folder.mkdir(parents=True, exist_ok=True)
+    if any(shop.marker(name).with_suffix(".begun").exists() for name in TREE_STEPS):
+        for name in TREE_STEPS:
+            shop.marker(name).unlink(missing_ok=True)
     for each in STEPS:
         run_step(shop, each)
     kernel_image = image.KernelImage.load(shop.vmlinux)
@@ -275,6 +283,8 @@ def run_step(shop: Workshop, each: PreparationStep) -> None:
         return
     if each.name == "source":
         packages.need_room(shop.folder, ROOM, "the source tree")
+    begun = marker.with_suffix(".begun")
+    write_atomic(begun, "")
     start = time.monotonic()
     if each.title:
         with step(f"{shop.lock.release}: {each.title}"):
@@ -282,6 +292,7 @@ def run_step(shop: Workshop, each: PreparationStep) -> None:
     else:
         each.action(shop)
     write_json(marker, {"seconds": round(time.monotonic() - start, 3), "step": each.name})
+    begun.unlink()
 
 
 def seconds(description: KernelDescription) -> dict[str, float]:

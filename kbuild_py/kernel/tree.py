@@ -16,6 +16,7 @@ its step is marked as done (prepare.py) nobody uses it, and an interrupted attem
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +27,15 @@ from kbuild_py.kernel import config, kbuild
 from kbuild_py.kernel.headers import common_folder
 from kbuild_py.run import find, run
 
-# What the tree's preparation runs besides the compiler.
-TOOLS = ("make", "flex", "bison", "bc", "tar", "xz", "ld", "pahole")
+# What every tree's preparation runs besides the compiler.  Tools that only some configurations need (pahole)
+# are not here: their absence shows as drift of the configuration, which names the options too.
+TOOLS = ("make", "flex", "bison", "bc", "tar", "xz", "ld")
+# What a failed make printed -> the package whose absence it means.
+_LIBRARIES = (
+    (r"(libelf|gelf)\.h: No such file", "libelf-dev"),
+    (r"zlib\.h: No such file", "zlib1g-dev"),
+    (r"openssl/\w+\.h: No such file", "libssl-dev"),
+)
 # Headers that the shipped kernel's build made after `make prepare`: taken from the package.
 _MADE_LATER = (Path("include/generated/utsversion.h"),)
 # The configuration as a header: compared option by option already, with what may differ in mind.
@@ -98,4 +106,7 @@ def _make(tree: Path, arguments: tuple[str, ...], targets: list[str], log: Path)
         run(["make", "-C", tree, *arguments, *targets], env=kbuild.ENVIRONMENT, log=log)
     except UserError as error:
         first = error.problems[0]
-        raise refuse(first.place, first.cause, f"the whole log is {log}") from error
+        said = log.read_text() if log.exists() else ""
+        missing = next((package for pattern, package in _LIBRARIES if re.search(pattern, said)), "")
+        remedy = f"apt-get install {missing}" if missing else first.remedy
+        raise refuse(first.place, first.cause, remedy or f"the whole log is {log}") from error
