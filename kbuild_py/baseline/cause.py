@@ -238,7 +238,7 @@ def _causes(context: Context, proof: Proof, flags: Counter[str], kinds: Counter[
 
 
 def compiler_difference(context: Context) -> str:
-    """Text when the object's compiler (by its .comment) is not the image's (by the kernel's banner), or empty."""
+    """Text when the compilers of object (its .comment) and image (its banner) are different, or empty."""
     banner = _banner(context)
     section = next((one for one in context.obj.sections if one.name == ".comment"), None)
     if section is None or not banner:

@@ -7,7 +7,8 @@ the image as a whole: each of its sections has one address (its *base*), and eve
 from whichever function, gives the same one.  So certain functions say where their neighbours and variables
 are, which makes more functions certain, and so on until nothing new is learnt:
 
-1. Global names fix the sections that they are in.
+1. Names fix the sections that they are in: a global one by itself, a static one together with a reference.
+   A section without names is recognised by its content.
 2. A function *claims* a place when the place matches, agrees with all that is known, is the only one that
    does, and is backed: by a name that occurs once, by another function's reference, or by lying exactly
    where the linker puts it after (or before) a function that has claimed its place.
@@ -23,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from kbuild_py.baseline.compare import Context, Cutter, Match, Piece, match, named_like
+from kbuild_py.baseline.compare import WORD, Context, Cutter, Match, Piece, match, named_like
 from kbuild_py.baseline.proof import Difference
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import ObjectFile, Section, Symbol
@@ -59,8 +60,9 @@ class Placement:
     """What is certain: addresses of functions (by `Code.index`) and bases of sections, and who said so.
 
     Of the functions that matched but contradict others, `refuted` has the contradiction; `displaced` are
-    those that lie outside of the object's code, so that they must be another object's.  `data_differs` has
-    the variables' sections whose content is not the image's.
+    those that lie outside of the object's code, so that they must be another object's.  `undecided` has, of
+    those that matched but are not placed, how many places are left, and what contradicts the first if none.
+    `data_differs` has the variables' sections whose content is not the image's.
     """
 
     addresses: dict[int, int] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class Placement:
     evidence: dict[int, str] = field(default_factory=dict)
     refuted: dict[int, Difference] = field(default_factory=dict)
     displaced: set[int] = field(default_factory=set)
+    undecided: dict[int, tuple[int, Difference | None]] = field(default_factory=dict)
     data_differs: dict[int, Difference] = field(default_factory=dict)
     conflicts: dict[int, str] = field(default_factory=dict)
 
@@ -167,6 +170,8 @@ class _Solver:
         self.cutter = cutter
         self.codes = all_codes
         self.decided = _decided(context)
+        self.allowed = _allowed(context)
+        self.has_functions = {code.piece.section for code in all_codes}
         self.claims: dict[int, int] = {}
         self._data: dict[tuple[int, int], Match | Difference] = {}
 
@@ -179,7 +184,7 @@ class _Solver:
                 continue
             code = self.codes[index]
             voter = code.symbols[0].name
-            result.add(code.piece.section, address - code.piece.start, voter)
+            result.add(code.piece.section, (address - code.piece.start) % WORD, voter)
             for section, (base, _) in code.matches[address].implied.items():
                 result.add(section, base, voter)
         for number, known in bases.items():
@@ -190,9 +195,9 @@ class _Solver:
         return result
 
     def data(self, number: int, base: int) -> Match | Difference | None:
-        """A data section compared with the image at its base; None for what has no content to compare."""
+        """A section without functions compared with the image at its base; None if it has no content."""
         section = self.obj.sections[number]
-        if is_code(section) or not section.data or section.flags & elf.SHF_MERGE:
+        if number in self.has_functions or not section.data or section.flags & elf.SHF_MERGE:
             return None
         if section.name in FILLED_LATE:
             return None
@@ -216,15 +221,23 @@ class _Solver:
         """The places that match and agree with what is known."""
         return [address for address in code.matches if self.disagreement(code, address, bases) is None]
 
-    def disagreement(
-        self, code: Code, address: int, bases: Mapping[int, int | None]
-    ) -> tuple[int, int, int] | None:
-        """The first contradiction of this place with the known bases: offset, section, base as implied."""
-        own = (code.piece.section, (address - code.piece.start, 0))
-        for section, (base, offset) in (own, *code.matches[address].implied.items()):
-            if bases.get(section, base) != base:
-                return offset, section, base
+    def disagreement(self, code: Code, address: int, bases: Mapping[int, int | None]) -> Difference | None:
+        """The first contradiction of this place with the image's names, or with the known bases."""
+        own = code.piece.section
+        base = (address - code.piece.start) % WORD
+        if bases.get(own, base) != base:
+            return self._contradiction(0, own, base, bases.get(own))
+        for section, (base, offset) in code.matches[address].implied.items():
+            if bases.get(section, base) != base or not self.confirmed(section, base):
+                return self._contradiction(offset, section, base, bases.get(section))
         return None
+
+    def confirmed(self, number: int, base: int) -> bool:
+        """Whether the image itself says that the section may be there, by a symbol's name or by content."""
+        allowed = self.allowed.get(number)
+        if allowed is not None:
+            return base in allowed
+        return isinstance(self.data(number, base), Match)
 
     def _claim(self, bases: Mapping[int, int | None], votes: _Votes) -> None:
         """Add the claims of functions with one viable place that is backed."""
@@ -240,7 +253,7 @@ class _Solver:
 
     def _backed(self, code: Code, address: int, votes: _Votes, expected: Mapping[int, set[int]]) -> bool:
         voter = code.symbols[0].name
-        if votes.others(code.piece.section, address - code.piece.start, voter):
+        if votes.others(code.piece.section, (address - code.piece.start) % WORD, voter):
             return True
         if any(
             votes.others(section, base, voter) for section, (base, _) in code.matches[address].implied.items()
@@ -283,8 +296,7 @@ class _Solver:
         for index, address in self.claims.items():
             found = self.disagreement(self.codes[index], address, final)
             if found is not None:
-                offset, section, base = found
-                result.refuted[index] = self._contradiction(offset, section, base, final.get(section))
+                result.refuted[index] = found
         result.displaced = self._displaced(result.refuted)
         out = result.refuted.keys() | result.displaced
         votes = self.votes(final, out)
@@ -300,6 +312,14 @@ class _Solver:
                 continue
             result.bases[number] = known
             result.evidence[number] = votes.evidence(number, known)
+        for code in self.codes:
+            if code.matches and code.index not in self.claims:
+                left = len(self.viable(code, final))
+                first = min(code.matches)
+                result.undecided[code.index] = (
+                    left,
+                    self.disagreement(code, first, final) if not left else None,
+                )
         if result.addresses:
             self._locate_by_name(result)
         return result
@@ -342,7 +362,7 @@ class _Solver:
             if not section.flags & elf.SHF_ALLOC or section.flags & elf.SHF_MERGE or is_code(section):
                 continue
             if len(own) == 1 and len(self.context.names.named(symbol.name)) == 1:
-                found[section.index].add(own.pop() - symbol.value)
+                found[section.index].add((own.pop() - symbol.value) % WORD)
                 voter[section.index] = symbol.name
         for number, bases in found.items():
             if len(bases) != 1:
@@ -356,12 +376,31 @@ class _Solver:
                 result.bases[number] = base
                 result.evidence[number] = f"the only symbol {voter[number]} and the same content"
 
-    def _contradiction(self, offset: int, section: int, base: int, known: int | None) -> Difference:
-        name = self.obj.sections[section].name
-        if known is None:
-            return Difference(offset, f"a reference to {name}", f"{base:#x}, and others elsewhere")
-        place = self.context.place_name(known)
-        return Difference(offset, f"a reference to {name}, which is {place}", self.context.place_name(base))
+    def _contradiction(self, offset: int, number: int, base: int, known: int | None) -> Difference:
+        section = self.obj.sections[number]
+        symbol = next((one for one in self.obj.symbols if one.section == number and one.name), None)
+        name, value = (symbol.name, symbol.value) if symbol is not None else (section.name, 0)
+        ours = f"a reference to {name}"
+        if known is not None and known != base:
+            ours += f" at {self.context.place_name((known + value) % WORD)}"
+        return Difference(offset, ours, self.context.place_name((base + value) % WORD))
+
+
+def _allowed(context: Context) -> dict[int, frozenset[int]]:
+    """Section -> the bases at which the image has the symbols of this section; only for those that it has.
+
+    Where the layout of a section with several symbols is another one than the image's, no base fits all of
+    them; then those that fit one symbol stay, for the sake of a message about the right function.
+    """
+    found: dict[int, list[frozenset[int]]] = defaultdict(list)
+    for symbol in context.obj.symbols:
+        if symbol.section > 0 and symbol.name and symbol.bind != elf.STB_WEAK:
+            addresses = own_entries(context, symbol)
+            if addresses:
+                found[symbol.section].append(frozenset((one - symbol.value) % WORD for one in addresses))
+    return {
+        section: frozenset.intersection(*bases) or frozenset.union(*bases) for section, bases in found.items()
+    }
 
 
 def _decided(context: Context) -> dict[int, dict[int, list[str]]]:
@@ -374,7 +413,7 @@ def _decided(context: Context) -> dict[int, dict[int, list[str]]]:
         section = context.obj.sections[symbol.section]
         found = own_entries(context, symbol)
         if len(found) == 1 and section.flags & elf.SHF_ALLOC and not section.flags & elf.SHF_MERGE:
-            result[section.index].setdefault(found.pop() - symbol.value, []).append(symbol.name)
+            result[section.index].setdefault((found.pop() - symbol.value) % WORD, []).append(symbol.name)
     return dict(result)
 
 
@@ -413,8 +452,3 @@ def _fits(members: list[Code], placed: list[int | None], position: int, address:
 def place(context: Context, cutter: Cutter, all_codes: tuple[Code, ...]) -> Placement:
     """Find out where the object's functions and sections are in the image, as far as that is certain."""
     return _Solver(context, cutter, all_codes).search()
-
-
-def viable_places(context: Context, cutter: Cutter, code: Code, placement: Placement) -> list[int]:
-    """The places of an unplaced function that match and contradict nothing."""
-    return _Solver(context, cutter, ()).viable(code, dict(placement.bases))

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from kbuild_py.baseline.cause import with_causes
-from kbuild_py.baseline.compare import Context, Cutter, Image, ImageNames
-from kbuild_py.baseline.place import Code, codes, is_weak, own_entries, place, viable_places
+from kbuild_py.baseline.compare import WORD, Context, Cutter, Image, ImageNames
+from kbuild_py.baseline.place import Code, codes, is_weak, own_entries, place
 from kbuild_py.baseline.proof import Difference, FunctionProof, Located, Proof, State
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.arch import architecture
@@ -107,7 +107,7 @@ class _Prover:
             return State.PROVEN, address, "", None
         if code.index in self.placement.refuted:
             difference = self.placement.refuted[code.index]
-            return State.MISMATCH, None, "what it refers to contradicts other functions", difference
+            return State.MISMATCH, None, "what it refers to is somewhere else in the image", difference
         if not code.candidates:
             return State.MISMATCH, None, "its names are at different addresses in the image", None
         if code.matches:
@@ -121,16 +121,16 @@ class _Prover:
         return State.MISMATCH, only, reason, code.differences[best]
 
     def _undecided(self, code: Code) -> tuple[State, int | None, str, Difference | None]:
-        viable = viable_places(self.context, self.cutter, code, self.placement)
-        if len(viable) > 1:
-            return State.AMBIGUOUS, None, f"{len(viable)} functions of this name have this code", None
-        if viable:
-            reason = (
-                f"one of {len(code.candidates)} functions of this name has this code, and nothing else shows "
-                "that it is this object's"
-            )
-            return State.AMBIGUOUS, None, reason, None
-        return State.MISMATCH, None, "what it refers to contradicts what other functions refer to", None
+        left, contradiction = self.placement.undecided[code.index]
+        if not left:
+            return State.MISMATCH, None, "what it refers to is somewhere else in the image", contradiction
+        if left > 1:
+            return State.AMBIGUOUS, None, f"{left} functions of this name have this code", None
+        reason = (
+            f"one of {len(code.candidates)} functions of this name has this code, and nothing else shows "
+            "that it is this object's"
+        )
+        return State.AMBIGUOUS, None, reason, None
 
     def _located(self, functions: tuple[FunctionProof, ...]) -> tuple[tuple[Located, ...], list[str]]:
         """All symbols with a certain address, by name, and what contradicts the image's symbols."""
@@ -163,7 +163,7 @@ class _Prover:
         own = own_entries(self.context, symbol)
         base = self.placement.bases.get(section.index)
         if base is not None:
-            address = base + symbol.value
+            address = (base + symbol.value) % WORD
             evidence = self.placement.evidence[section.index]
             if own and address not in own:
                 at = ", ".join(f"{one:#x}" for one in sorted(own))
