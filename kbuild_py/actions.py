@@ -28,6 +28,7 @@ from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.manifest.model import KernelDescription, Manifest
 from kbuild_py.module import build as module_build
 from kbuild_py.module.kpatch import Part, PatchedFunction, module_sources
+from kbuild_py.module.recipe import replay
 from kbuild_py.progress import say
 from kbuild_py.run import show
 from kbuild_py.unit import check, command, compile, patchfile
@@ -263,9 +264,7 @@ def build_patch_module(build: Build) -> None:
     texts["kpatch.h"] = (build.root / "core" / "kpatch.h").read_text()
     module_build.write_module(build.module_folder, texts.items(), objects.items())
     write_json(build.module_folder / "references.json", [asdict(item) for item in references])
-    made = module_build.build_module(
-        target, build.module_folder, build.module_name, extra_symbols=build.core_symbols
-    )
+    made = replay(target, build.module_folder, build.module_name, sorted(objects), build.core_symbols)
     write_atomic(build.module, made.read_bytes())
 
 

@@ -27,7 +27,7 @@ from kbuild_py.kernel.prepare import seconds
 from kbuild_py.manifest.model import KernelDescription
 from kbuild_py.run import run
 
-LINKED = ("dodo.py", "manifests", "core", "templates", "kbuild_py", "pyproject.toml")
+LINKED = ("manifests", "core", "templates", "kbuild_py")
 IMPORTS = "import doit.doit_cmd, kbuild_py.tasks, dodo"
 
 
@@ -38,6 +38,7 @@ def bench(root: Path, manifest: str, source: str, kernel: KernelDescription, rou
         project = Path(temporary)
         for name in LINKED:
             (project / name).symlink_to(root / name)
+        shutil.copy(root / "dodo.py", project)
         doit = [sys.executable, "-m", "doit"]
         task = f"_module:{manifest}:{kernel.name}"
         run([*doit, f"core:{kernel.name}"], cwd=project)
@@ -87,32 +88,24 @@ def median(action: Callable[[], object], rounds: int, before: Callable[[], None]
 def bare_commands(folder: Path, source: str) -> list[list[list[str]]]:
     """The tools' own commands of a build: stages in order, each with commands that may run at once.
 
-    They are read from the logs of the stages and from the command files that kbuild leaves.
+    They are read from the logs of the stages.
     """
-    objects = folder / "02-objects" / source.removesuffix(".c")
-    module = folder / "05-module"
-    logged = {path.name: shell(first_line(path)) for path in (*objects.glob("*.log"), *module.glob("*.log"))}
-    saved = {path.name: shell(saved_command(path)) for path in module.glob(".*.cmd")}
-    headers = first_line(module / "build.log").split(" -C ")[1].split()[0]
-    name = next(module.glob("*.ko")).stem
-    made = [saved[f".{part}.cmd"] for part in ("patch.o", f"{name}.o", f"{name}.mod.o", f"{name}.ko")]
-    in_headers = [[["sh", "-c", f"cd {headers} && {command[2]}"]] for command in made]
+    objects, module = folder / "02-objects" / source.removesuffix(".c"), folder / "05-module"
+    logs = {path.name: shell(first_line(path)) for path in objects.glob("*.log")}
+    tools = [command for log, command in logs.items() if log.endswith("objtool.log")]
+    tools += [shell(first_line(path)) for path in (folder / "04-delta").rglob("*.objtool.log")]
+    headers, *made = (module / "build.log").read_text().splitlines()
+    steps = [line.removeprefix("$ ") for line in made if line.startswith("$ ")]
     return [
-        [logged["original.compile.log"], logged["patched.compile.log"]],
-        [command for log, command in logged.items() if log.endswith("objtool.log")],
-        *in_headers,
+        [logs["original.compile.log"], logs["patched.compile.log"]],
+        tools,
+        *([shell(f"{headers.removeprefix('$ ')} && {step}")] for step in steps if " -o " in step),
     ]
 
 
 def first_line(path: Path) -> str:
     """The command that a log begins with."""
     return path.read_text().partition("\n")[0].removeprefix("$ ")
-
-
-def saved_command(path: Path) -> str:
-    """The command in one of kbuild's .cmd files."""
-    line = path.read_text().partition("\n")[0]
-    return line.partition(" := ")[2].replace("$(pound)", "#").replace("$$", "$")
 
 
 def shell(command: str) -> list[str]:

@@ -12,15 +12,14 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from kbuild_py.errors import refuse
 from kbuild_py.files import folder_atomic, write_atomic
 from kbuild_py.kernel.kbuild import ENVIRONMENT
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.run import run
 
 
-def build_module(kernel: TargetKernel, folder: Path, name: str, *, extra_symbols: Path | None = None) -> Path:
-    """Build `folder`/`name`.ko from the Kbuild in `folder`; the log is `folder`/build.log.
+def kbuild(kernel: TargetKernel, folder: Path, *, extra_symbols: Path | None = None) -> None:
+    """Build what the Kbuild in `folder` says; the log is `folder`/build.log.
 
     extra_symbols: a Module.symvers with exports of other modules that this one uses.
     Raises `UserError` with kbuild's output when it fails or leaves a symbol unresolved.
@@ -39,10 +38,6 @@ def build_module(kernel: TargetKernel, folder: Path, name: str, *, extra_symbols
         "modules",
     ]
     run(argv, log=folder / "build.log", env=ENVIRONMENT)
-    module = folder / f"{name}.ko"
-    if not module.exists():
-        raise refuse(folder / "build.log", f"the kernel's build made no {name}.ko", "read the log")
-    return module
 
 
 def build_core(kernel: TargetKernel, sources: Path, output: Path) -> None:
@@ -53,7 +48,7 @@ def build_core(kernel: TargetKernel, sources: Path, output: Path) -> None:
     with folder_atomic(output) as folder:
         for source in core_sources(sources):
             shutil.copy(source, folder)
-        build_module(kernel, folder, "kpatch")
+        kbuild(kernel, folder)
 
 
 def core_sources(folder: Path) -> list[Path]:

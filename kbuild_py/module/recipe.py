@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel's own way to build a patch module, recorded once for each kernel.
+
+An external module goes through kbuild: make starts make starts make, and reads makefiles for longer than
+the tools that it calls in the end run.  But every patch module is built in the same way: compile
+`patch.c`, link it with the patch objects, let modpost write the module's last source file, compile that,
+link.  So kbuild builds one sample, and leaves the command of each step in a file beside its result
+(scripts/Kbuild.include, if_changed).  These commands, with names and folders put in, build every other
+patch module for this kernel.
+A test compares what both ways give, byte for byte.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kbuild_py.errors import refuse
+from kbuild_py.files import cache_folder, locked, read_json, sha256, write_atomic, write_json
+from kbuild_py.kernel.kbuild import ENVIRONMENT
+from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.module.build import kbuild
+from kbuild_py.run import run
+
+SAMPLE = "kpatch-kbuild-py-sample"
+UNIT = "kbuild-py-sample-unit.o"
+SAMPLE_SOURCE = """\
+#include <linux/module.h>
+MODULE_LICENSE("GPL");
+"""
+# The results of the steps, in order; each has its command in a file `.RESULT.cmd`.
+STEPS = ("{name}.mod", "patch.o", "{name}.o", "modules.order", "Module.symvers", "{name}.mod.o", "{name}.ko")
+# What stands for the things that differ between modules.
+FOLDER, NAME, IDENTIFIER, OBJECTS, SYMBOLS = "@FOLDER@", "@NAME@", "@IDENTIFIER@", "@OBJECTS@", "@SYMBOLS@"
+
+
+def replay(
+    kernel: TargetKernel, folder: Path, name: str, objects: Sequence[str], extra_symbols: Path
+) -> Path:
+    """Build `folder`/`name`.ko from patch.c and the patch objects in `folder`, which are its `objects`.
+
+    extra_symbols: a Module.symvers with the exports of other modules that this one uses.
+    Raises `UserError` with the tool's output when a step fails.
+    """
+    values = {
+        FOLDER: shlex.quote(str(folder)),
+        NAME: name,
+        IDENTIFIER: name.replace("-", "_"),
+        OBJECTS: " ".join(objects),
+        SYMBOLS: shlex.quote(str(extra_symbols)),
+    }
+    for item in objects:
+        shutil.copyfile(folder / f"{item}_shipped", folder / item)
+    for item in ("patch.o", *objects):
+        # modpost wants kbuild's record of how each object was made to be there.
+        (folder / f".{item}.cmd").touch()
+    log = f"$ cd {shlex.quote(str(kernel.headers))}\n"
+    for step in recipe(kernel):
+        command = fill(step, values)
+        result = run(["sh", "-c", command], cwd=kernel.headers, env=ENVIRONMENT)
+        log += f"$ {command}\n{result.stdout}{result.stderr}"
+    write_atomic(folder / "build.log", log)
+    return folder / f"{name}.ko"
+
+
+def fill(command: str, values: Mapping[str, str]) -> str:
+    """The command with each placeholder replaced."""
+    for placeholder, value in values.items():
+        command = command.replace(placeholder, value)
+    return command
+
+
+def recipe(kernel: TargetKernel) -> list[str]:
+    """The commands of `STEPS` with placeholders; recorded when this kernel has none yet."""
+    here = "\n".join([str(kernel.headers), kernel.build_id, Path(__file__).read_text()])
+    path = cache_folder() / "modules" / f"{sha256(here.encode())[:24]}.json"
+    with locked(cache_folder() / "modules" / ".lock"):
+        if not path.exists():
+            write_json(path, _record(kernel))
+    commands: list[str] = read_json(path)
+    return commands
+
+
+def _record(kernel: TargetKernel) -> list[str]:
+    """Build the sample with kbuild and read its commands."""
+    with tempfile.TemporaryDirectory(prefix="kbuild-py-") as temporary:
+        folder = Path(temporary)
+        (folder / "patch.c").write_text(SAMPLE_SOURCE)
+        (folder / "unit.c").write_text("")
+        (folder / "Kbuild").write_text(f"obj-m := {SAMPLE}.o\n{SAMPLE}-y := patch.o {UNIT}\n")
+        symbols = folder / "extra.symvers"
+        symbols.write_text("")
+        run([kernel.compiler, "-c", "-o", f"{UNIT}_shipped", "unit.c"], cwd=folder)
+        kbuild(kernel, folder, extra_symbols=symbols)
+        values = {
+            str(symbols): SYMBOLS,
+            str(folder): FOLDER,
+            UNIT: OBJECTS,
+            SAMPLE: NAME,
+            SAMPLE.replace("-", "_"): IDENTIFIER,
+        }
+        return [fill(_saved(folder / f".{step.format(name=SAMPLE)}.cmd"), values) for step in STEPS]
+
+
+def _saved(path: Path) -> str:
+    """The command that kbuild saved, unescaped (scripts/Kbuild.include: make-cmd)."""
+    try:
+        line = path.read_text().partition("\n")[0]
+    except OSError as error:
+        raise refuse(
+            path.name,
+            "the kernel's build left no such command file",
+            "its kbuild works in a way not known yet",
+        ) from error
+    return line.partition(":=")[2].strip().replace("$(pound)", "#").replace("$$", "$")
