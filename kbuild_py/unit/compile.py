@@ -24,7 +24,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from kbuild_py.errors import Problem, UserError, refuse
 from kbuild_py.kernel.kbuild import ENVIRONMENT
@@ -44,6 +44,7 @@ _COMPILER_ENVIRONMENT = {**ENVIRONMENT, "CPATH": "", "C_INCLUDE_PATH": ""}
 _MESSAGE = re.compile(
     r"^(?P<file>[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$", re.MULTILINE
 )
+_ANY_MESSAGE = re.compile(r"^[^:\n]+:\d+:(?:\d+:)? (?:fatal )?(?:error|warning): ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,15 +186,19 @@ def _explain(
     again = _compile(unit.command, plain, folder / "plain.o", PAIR_FLAGS)
     shutil.rmtree(plain)
     log = shown(_log(folder / "plain.o", "compile"))
-    problems = [
-        Problem(
-            unit.source.place(int(found["line"]))
-            if found["file"] == path
-            else f"{found['file']}:{found['line']}",
-            found["text"] if found["file"] == path else f"{found['text']} (reached from {path})",
-        )
-        for found in _MESSAGE.finditer(again.stderr)
-    ]
+    problems = tuple(_mapped(unit, again.stderr, found) for found in _MESSAGE.finditer(again.stderr))
     if problems:
-        return tuple(problems)
+        return problems
     return (Problem(path, f"the patched source does not compile\n{result.stderr[-2000:]}", f"see {log}"),)
+
+
+def _mapped(unit: TranslationUnit, output: str, found: re.Match[str]) -> Problem:
+    """One error of the compiler at the line that the user wrote, which may be the use of a header's macro."""
+    path, file, number = unit.source.path, found["file"], int(found["line"])
+    if file == path:
+        return Problem(unit.source.place(number), found["text"])
+    following = _ANY_MESSAGE.search(output, found.end())
+    notes = output[found.end() : following.start() if following else len(output)]
+    use = re.search(rf"^{re.escape(path)}:(\d+):\d+: note: in expansion of macro", notes, re.MULTILINE)
+    place = unit.source.place(int(use[1])) if use else path
+    return Problem(place, f"{found['text']} (from {PurePosixPath(file)}:{number})")
