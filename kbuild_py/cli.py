@@ -10,6 +10,7 @@ errors that a user can mend become text:
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +19,9 @@ from kbuild_py.delta.diff import diff
 from kbuild_py.delta.model import Delta, Options, Verdicts
 from kbuild_py.elf.read import read_object
 from kbuild_py.elf.write import write_object
-from kbuild_py.errors import UserError
-from kbuild_py.files import write_atomic, write_json
+from kbuild_py.errors import UserError, refuse
+from kbuild_py.files import read_json, write_atomic, write_json
+from kbuild_py.manifest.draft import functions_list
 
 DONE, REFUSED, USAGE, UNCHANGED = 0, 1, 2, 3
 
@@ -39,7 +41,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kbuild-py", description="Declarative kernel live patches.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_diff(commands)
+    _add_functions(commands)
+    _add_kernel(commands)
+    _add_schema(commands)
     return parser
+
+
+def _root() -> Path:
+    """The project's folder: the current one or the nearest above it that has manifests and a dodo.py."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "dodo.py").exists() and (folder / "manifests").is_dir():
+            return folder
+    raise refuse(here, "is not inside a project (no folder with dodo.py and manifests/)", "cd to the project")
 
 
 # --- diff -----------------------------------------------------------------------------------------------
@@ -108,3 +122,104 @@ def describe(delta: Delta) -> str:
     if static:
         lines.append(f"static symbols of this file that stay in the kernel: {', '.join(static)}")
     return "\n".join(lines)
+
+
+# --- functions ------------------------------------------------------------------------------------------
+
+
+def _add_functions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "functions",
+        help="print the functions: list of a manifest, to paste",
+        description="Compile what the manifest's patch touches, and print the functions that really change.",
+    )
+    command.add_argument("name", metavar="NAME", help="the manifest's name")
+    command.set_defaults(run=_functions)
+
+
+def _functions(arguments: argparse.Namespace) -> int:
+    # doit and all stages: not needed for `diff`, which should start quickly.
+    from kbuild_py import tasks
+
+    root = _root()
+    project = tasks.load_project(root)
+    builds = [build for build in project.builds() if build.manifest.name == arguments.name]
+    if not builds:
+        known = [manifest.name for manifest in project.manifests]
+        raise unknown("manifest", arguments.name, known)
+    if tasks.run(root, [f"_delta:{unit.label}" for build in builds for unit in build.units]) != 0:
+        return REFUSED
+    lists: dict[str, list[str]] = {}
+    for build in builds:
+        changed = [
+            (function["original_name"], unit.source)
+            for unit in build.units
+            for function in read_json(unit.delta)["functions"]
+            if function["replaces"]
+        ]
+        declared = build.manifest.objects[0].functions or ()
+        lists.setdefault(functions_list(changed, declared), []).append(build.kernel.name)
+    for text, kernels in lists.items():
+        if len(lists) > 1:
+            print(f"# {', '.join(kernels)}")
+        print(text, end="")
+    return DONE
+
+
+def unknown(kind: str, name: str, known: Sequence[str]) -> UserError:
+    """The error for a name that is not declared."""
+    near = difflib.get_close_matches(name, known, 1)
+    remedy = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
+    return refuse("", f"no {kind} is called {name!r}", remedy)
+
+
+# --- kernel ---------------------------------------------------------------------------------------------
+
+
+def _add_kernel(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    kernel = commands.add_parser("kernel", help="the kernels that manifests are for")
+    actions = kernel.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    lock = actions.add_parser(
+        "lock",
+        help="record the exact packages of a kernel",
+        description="Write manifests/kernels/NAME.lock.json: version and SHA-256 of every package that the "
+        "kernel's description means, or move the description to another version first.",
+    )
+    lock.add_argument("name", metavar="NAME", help="the kernel's name")
+    which = lock.add_mutually_exclusive_group()
+    which.add_argument("--version", default=None, help="move to this version of the packages")
+    which.add_argument("--latest", action="store_true", help="move to the newest version in the archive")
+    lock.set_defaults(run=_kernel_lock)
+
+
+def _kernel_lock(arguments: argparse.Namespace) -> int:
+    from kbuild_py.kernel.lock import lock_kernel, lock_path, move_lock
+    from kbuild_py.manifest.load import load_kernels
+
+    kernels = {kernel.name: kernel for kernel in load_kernels(_root())}
+    if arguments.name not in kernels:
+        raise unknown("kernel", arguments.name, list(kernels))
+    description = kernels[arguments.name]
+    if arguments.latest or arguments.version is not None:
+        description = move_lock(description, arguments.version or "")
+    lock = lock_kernel(description)
+    print(f"{lock_path(description)}: {lock.release}, version {lock.version}, {len(lock.packages)} packages")
+    return DONE
+
+
+# --- schema ---------------------------------------------------------------------------------------------
+
+
+def _add_schema(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("schema", help="renew or check the JSON Schemas and docs/manifest.md")
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--write", action="store_true", help="write them from the declaration")
+    which.add_argument("--check", action="store_true", help="exit with status 1 when they are stale")
+    command.set_defaults(run=_schema)
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from kbuild_py.manifest import schema
+
+    (schema.write if arguments.write else schema.check)(_root())
+    return DONE

@@ -9,11 +9,13 @@ what depends on it.  What each action does is in `actions.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from doit.cmd_base import ModuleTaskLoader
+from doit.doit_cmd import DoitMain
 from doit.exceptions import TaskFailed
 from doit.tools import config_changed
 
@@ -77,6 +79,15 @@ def load_project(root: Path) -> Project:
     )
 
 
+def run(root: Path, names: Sequence[str]) -> int:
+    """Run tasks from outside of doit; what it prints goes to standard error.  Returns doit's exit status."""
+    loader = ModuleTaskLoader(
+        {"DOIT_CONFIG": configuration(root), "task_project": lambda: project_tasks(load_project(root))}
+    )
+    status: int = DoitMain(loader).run(["run", "--output-file", "/dev/stderr", *names])
+    return status
+
+
 def project_tasks(project: Project) -> Iterator[Task]:
     """All tasks, in the order of the pipeline."""
     yield from kernel_tasks(project)
@@ -123,7 +134,7 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
 
     def stage(name: str, what: str, action: Callable[..., None], *arguments: Any, **keys: Any) -> Task:
         return {
-            "basename": f"_{name}:{build.label}",
+            "basename": f"_{name}",
             "title": titled(f"{build.manifest.name} for {build.kernel.name}: {what}"),
             "actions": [(checked(action), [build, *arguments])],
             "uptodate": [config_changed(project.digest)],
@@ -133,7 +144,7 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
     kernel_facts = facts_path(build.kernel)
     manifest_files = [build.manifest.path, *build.manifest.patches]
     yield stage(
-        "sources",
+        f"sources:{build.label}",
         "apply the patch, record commands",
         actions.make_sources,
         task_dep=[f"kernel:{build.kernel.name}"],
@@ -170,7 +181,7 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
     proofs = [build.unit(source).proof for source in build.sources]
     deltas = [build.unit(source).delta for source in build.sources]
     yield stage(
-        "contract",
+        f"contract:{build.label}",
         "compare what changed with what is declared",
         actions.check_contract,
         file_dep=[kernel_facts, build.manifest.path, *proofs, *deltas],
@@ -179,14 +190,14 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
     # From here on: exactly the declared functions change, and each is proven to be the running kernel's.
     objects = [build.unit(source).patch_object for source in build.sources]
     yield stage(
-        "module",
+        f"module:{build.label}",
         "build the patch module",
         actions.build_patch_module,
         file_dep=[kernel_facts, build.contract, build.core_symbols, *proofs, *deltas, *objects],
         targets=[build.module],
     )
     yield stage(
-        "verify",
+        f"verify:{build.label}",
         "boot the kernel, load, check, unload",
         actions.verify_module,
         file_dep=[kernel_facts, build.manifest.path, build.core_module, build.module],
