@@ -29,7 +29,7 @@ from typing import NamedTuple
 from kbuild_py.delta import names
 from kbuild_py.delta.entries import EntrySizes
 from kbuild_py.delta.machine import Branch, Decoded, Machine, decode, machine
-from kbuild_py.delta.sections import Role, role_of
+from kbuild_py.delta.sections import ALTERNATIVES, REPLACEMENT_LENGTH, Role, role_of
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import SHN_ABS, ObjectFile, Relocation, Section, Symbol
 
@@ -99,7 +99,6 @@ class Anatomy:
     roles, by_section (numbers of its pieces, ordered by start) and links (ordered by offset) are indexed
     by section; homes maps a symbol to its piece; entries maps a piece to the table entries about it.
     undecoded: sections (index) with code that could not be decoded whole.
-    short_branches: (section, offset) of branches to another function that are too short to be relocated.
     notes: what was noticed on the way, for the user.
     """
 
@@ -115,7 +114,6 @@ class Anatomy:
     entries: Mapping[int, tuple[int, ...]]
     entry_sizes: Mapping[int, int]
     undecoded: frozenset[int]
-    short_branches: tuple[tuple[int, int], ...]
     notes: tuple[str, ...]
 
     def section_of(self, piece: Piece) -> Section:
@@ -180,14 +178,19 @@ class _Dissection:
         self.undecoded: set[int] = set()
         self.notes: list[str] = []
         self.entry_sizes: dict[int, int] = {}
+        self.first: dict[int, int] = {}  # section -> its first piece
+        self.empty: dict[tuple[int, int], int] = {}  # (section, field) with an empty target -> its section
 
     def run(self) -> Anatomy:
         ignored = self.machine.ignored
         for section in self.obj.sections:
-            if self.roles[section.index] is Role.IGNORED or not section.relocations:
+            if self.roles[section.index] is Role.IGNORED:
                 continue
             kept = [relocation for relocation in section.relocations if relocation.type not in ignored]
             self.relocations[section.index] = sorted(kept, key=lambda relocation: relocation.offset)
+            if self.roles[section.index] is Role.TABLE and section.size:
+                size = self.sizes.of(section, self.relocations[section.index], self.notes)
+                self.entry_sizes[section.index] = size
         extents = {
             index: self._named(index)
             for index, role in enumerate(self.roles)
@@ -207,7 +210,10 @@ class _Dissection:
         code = bool(section.flags & elf.SHF_EXECINSTR)
         makers = [symbol for symbol in self.symbols_in[index] if self._makes_piece(symbol, code)]
         # Sized before unsized, long before short: an alias or inner label never cuts a function in two.
-        makers.sort(key=lambda symbol: (symbol.value, -symbol.size, symbol.bind == elf.STB_LOCAL))
+        # Of several names of one place, the one that the compiler named the section after.
+        makers.sort(
+            key=lambda symbol: (symbol.value, -symbol.size, not section.name.endswith(f".{symbol.name}"))
+        )
         values = [symbol.value for symbol in makers]
         extents: list[_Extent] = []
         for symbol in makers:
@@ -292,13 +298,31 @@ class _Dissection:
             for branch in branches:
                 yield index, branch.target
 
+    def _replacements(self) -> Iterator[tuple[int, int]]:
+        """(section, offset) at which replacements of alternatives end; remembers the empty ones."""
+        for index, size in self.entry_sizes.items():
+            section = self.obj.sections[index]
+            place = REPLACEMENT_LENGTH.get(size)
+            if section.name != ALTERNATIVES or place is None:
+                continue
+            for relocation in self.relocations[index]:
+                symbol = self.obj.symbols[relocation.symbol]
+                start, field = divmod(relocation.offset, size)
+                if not field or start * size + place >= section.size or symbol.section <= 0:
+                    continue
+                length = section.data[start * size + place]
+                if length:
+                    yield symbol.section, symbol.value + relocation.addend + length
+                else:
+                    self.empty[index, relocation.offset] = symbol.section
+
     def _add_stretches(self, extents: dict[int, list[_Extent]]) -> None:
         """Make pieces of what references reach and no symbol names."""
         cuts: dict[int, set[int]] = defaultdict(set)
         for index, role in enumerate(self.roles):
             if role is Role.REGISTRY:
                 cuts[index] = set()  # all of it counts, whether this object refers to it or not
-        for index, offset in self._targets():
+        for index, offset in (*self._targets(), *self._replacements()):
             if index in extents:
                 cuts[index].add(offset)
         for index, offsets in cuts.items():
@@ -314,6 +338,8 @@ class _Dissection:
                 for position, cut in enumerate(inner):
                     stop = inner[position + 1] if position + 1 < len(inner) else end
                     found.append(_Extent(cut, stop, 0, cut))
+            if index in self.empty.values():
+                found.append(_Extent(0, 0, 0, 0))
             extents[index] = sorted([*named, *found], key=lambda extent: (extent.start, extent.end))
 
     def _gaps(self, section: Section, named: Sequence[_Extent]) -> Iterator[tuple[int, int]]:
@@ -338,6 +364,7 @@ class _Dissection:
         starts: list[tuple[int, ...]] = []
         for index, section in enumerate(self.obj.sections):
             role, first = self.roles[index], len(pieces)
+            self.first[index] = first
             if index in extents:
                 for extent in extents[index]:
                     pieces.append(self._piece(len(pieces), section, extent))
@@ -345,11 +372,8 @@ class _Dissection:
                 self._cut(pieces, section, Kind.STRING, _string_starts(section))
             elif role is Role.CONSTANTS:
                 self._cut(pieces, section, Kind.CONSTANT, range(0, section.size, section.entsize))
-            elif role is Role.TABLE:
-                size = self.sizes.of(section, self.relocations.get(index, ()), self.notes)
-                if size:
-                    self.entry_sizes[index] = size
-                    self._cut(pieces, section, Kind.ENTRY, range(0, section.size, size))
+            elif index in self.entry_sizes:
+                self._cut(pieces, section, Kind.ENTRY, range(0, section.size, self.entry_sizes[index]))
             by_section.append(tuple(range(first, len(pieces))))
             starts.append(tuple(piece.start for piece in pieces[first:]))
         locate = _Locator(pieces, by_section, starts)
@@ -377,12 +401,6 @@ class _Dissection:
             entries=_entries_by_owner(pieces, links, link_offsets),
             entry_sizes=self.entry_sizes,
             undecoded=frozenset(self.undecoded),
-            short_branches=tuple(
-                (index, branch.field)
-                for index, branches in self.branches.items()
-                for branch in branches
-                if branch.width != self.machine.width[self.machine.branch]
-            ),
             notes=tuple(self.notes),
         )
 
@@ -417,6 +435,11 @@ class _Dissection:
                 found.append(Link(offset, kind, symbol.index, addend, NOWHERE, name, addend + bias))
                 continue
             raw = symbol.value + addend
+            empty = self.empty.get((index, offset))
+            if empty is not None:
+                number = self.first[empty]
+                found.append(Link(offset, kind, symbol.index, pieces[number].start, number, "", 0))
+                continue
             if symbol.type == elf.STT_SECTION:
                 target = locate(symbol.section, raw + bias)
             else:
@@ -431,10 +454,10 @@ class _Dissection:
                 found.append(Link(offset, kind, symbol.index, raw, target, "", at))
         for branch in self.branches.get(index, ()):
             target = locate(index, branch.target)
-            if branch.width == self.machine.width[self.machine.branch] and target != NOWHERE:
+            if target != NOWHERE:
                 at = branch.target - pieces[target].base
-                raw = branch.target - branch.width
-                found.append(Link(branch.field, self.machine.branch, 0, raw, target, "", at))
+                kind = self.machine.short_branch if branch.width == 1 else self.machine.branch
+                found.append(Link(branch.field, kind, 0, branch.target - branch.width, target, "", at))
         found.sort(key=lambda link: link.offset)
         return iter(found)
 

@@ -236,7 +236,7 @@ class Comparison:
             return Why(Cause.CONSTANT, f"uses the constant '{name}', whose content changed", offset)
         ours, theirs = describe(self.patched, other), describe(self.original, one)
         if ours == theirs:
-            return Why(Cause.REFERENCE, f"reaches another '{ours}' at +{offset:#x}", offset)
+            return Why(Cause.REFERENCE, f"reaches another {ours} at +{offset:#x}", offset)
         return Why(Cause.REFERENCE, f"reaches {ours} instead of {theirs} at +{offset:#x}", offset)
 
 
@@ -263,7 +263,7 @@ def describe(anatomy: Anatomy, link: Link) -> str:
     if piece.kind is Kind.STRING:
         content = anatomy.bytes_of(piece)[max(link.at, 0) :].rstrip(b"\0")
         text = content.decode("utf-8", "backslashreplace")
-        return '"' + (text if len(text) <= 40 else text[:37] + "...").replace("\n", "\\n") + '"'
+        return '"' + (text if len(text) <= 80 else text[:77] + "...").replace("\n", "\\n") + '"'
     name = piece.name or f"unnamed {piece.kind.value} in {anatomy.section_of(piece).name}"
     return name + (f"+{link.at:#x}" if link.at else "")
 

@@ -142,7 +142,10 @@ def _grouped(anatomy: Anatomy, kind: Kind) -> dict[str, list[int]]:
         if piece.kind is not kind or (kind is Kind.OBJECT and _is_static_local(anatomy, piece)):
             continue
         if kind is not Kind.FUNCTION or names.cold_parent(piece.name) is None:
-            groups[names.canonical(piece.name)].append(piece.number)
+            name = names.canonical(piece.name)
+            if anatomy.role(piece) is Role.REGISTRY:  # The section is part of the meaning (initcall levels).
+                name = f"{anatomy.section_of(piece).name}({name})"
+            groups[name].append(piece.number)
     return groups
 
 
@@ -156,6 +159,8 @@ def _aliases(anatomy: Anatomy, kind: Kind) -> dict[str, int]:
     found: dict[str, int] = {}
     for symbol, number in anatomy.homes.items():
         piece, entry = anatomy.pieces[number], anatomy.object.symbols[symbol]
+        if anatomy.role(piece) is Role.REGISTRY:
+            continue
         if piece.kind is kind and entry.value == piece.base and entry.name:
             if kind is Kind.OBJECT and names.is_static_local(entry.name):
                 continue

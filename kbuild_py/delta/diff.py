@@ -25,6 +25,7 @@ from kbuild_py.delta.model import ChangedFunction, Delta, NewData, Options, Stat
 from kbuild_py.delta.output import Output, build
 from kbuild_py.delta.sections import Role, Use, table_of
 from kbuild_py.delta.select import Selection, select
+from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import ObjectFile
 
 
@@ -62,6 +63,7 @@ def diff(original: ObjectFile, patched: ObjectFile, options: Options | None = No
 def _functions(comparison: Comparison, selection: Selection, output: Output) -> list[ChangedFunction]:
     original, patched = comparison.original, comparison.patched
     found = []
+    aliases = _aliases(patched, selection)
     for number, why in selection.reasons.items():
         piece, old = patched.pieces[number], comparison.correlation.to_original.get(number)
         before = original.pieces[old] if old is not None else None
@@ -72,6 +74,7 @@ def _functions(comparison: Comparison, selection: Selection, output: Output) -> 
                 original_name=before.name if before is not None else "",
                 patched_name=piece.name,
                 source_name=names.source_function(piece.name),
+                aliases=aliases.get(number, ()),
                 section=patched.section_of(piece).name,
                 status=Status.NEW if before is None else Status.CHANGED,
                 local=local,
@@ -81,6 +84,17 @@ def _functions(comparison: Comparison, selection: Selection, output: Output) -> 
             )
         )
     return found
+
+
+def _aliases(patched: Anatomy, selection: Selection) -> dict[int, tuple[str, ...]]:
+    """The further names of each included function."""
+    found: dict[int, list[str]] = {}
+    for index, home in patched.homes.items():
+        symbol, piece = patched.object.symbols[index], patched.pieces[home]
+        alias = index != piece.symbol and symbol.value == piece.base and symbol.type == elf.STT_FUNC
+        if alias and home in selection.reasons:
+            found.setdefault(home, []).append(symbol.name)
+    return {number: tuple(sorted(others)) for number, others in found.items()}
 
 
 def _data(comparison: Comparison, selection: Selection, output: Output) -> list[NewData]:

@@ -245,7 +245,10 @@ def _bad_references(comparison: Comparison, selection: Selection) -> Iterator[Ve
     for piece, link in _shipped_links(patched, selection):
         place = patched.place(piece, link.offset)
         reason = machine.unsupported.get(link.type)
-        if reason is not None:
+        if link.type == machine.short_branch and not link.symbol:
+            cause = f"'{piece.name}' branches to {describe(patched, link)} over a distance of one byte"
+            yield Verdict(rules.SHORT_BRANCH, place, cause)
+        elif reason is not None:
             yield Verdict(rules.UNSUPPORTED_RELOCATION, place, f"relocation type {link.type} {reason}")
         if piece.section in patched.undecoded and link.type in machine.pc_relative:
             name = piece.name or "unnamed code"
@@ -263,12 +266,6 @@ def _bad_references(comparison: Comparison, selection: Selection) -> Iterator[Ve
             yield Verdict(_missing_rule(section), place, f"refers to {describe(patched, link)} in {section}")
         elif not target.name:
             yield Verdict(rules.UNNAMED_TARGET, place, f"refers to unnamed memory in {section}")
-    for section_index, target_branch in comparison.patched.short_branches:
-        for number in patched.by_section[section_index]:
-            piece = patched.pieces[number]
-            if number in selection.included and piece.start <= target_branch < piece.end:
-                place = patched.place(piece, target_branch)
-                yield Verdict(rules.SHORT_BRANCH, place, f"'{piece.name}' branches into another function")
 
 
 def _missing_rule(section: str) -> Rule:

@@ -59,6 +59,7 @@ class Machine:
     ignored:     types that fill nothing
     unsupported: types that the module loader cannot apply, with the reason
     branch:      the type that a reconstructed branch gets
+    short_branch: the type that one with a distance of one byte would need
     width:       type -> bytes of the field
     fentry:      names of the functions that ftrace's call at a function's start goes to
     """
@@ -70,6 +71,7 @@ class Machine:
     ignored: frozenset[int]
     unsupported: Mapping[int, str]
     branch: int
+    short_branch: int
     width: Mapping[int, int]
     fentry: frozenset[str]
 
@@ -110,6 +112,7 @@ def _x86_64() -> Machine:
         ignored=frozenset({0}),
         unsupported=unsupported,
         branch=2,
+        short_branch=15,
         width={number: kind.width for number, kind in types.items()},
         fentry=frozenset({"__fentry__", "mcount"}),
     )

@@ -55,7 +55,8 @@ class ChangedFunction:
     original_name: its name in the original object; empty for a new function
     patched_name:  its name in the patched object
     source_name:   the function in the source that a clone or an unlikely part was made from
-    section:       of the output object (names repeat in the patched object)
+    aliases:       other names of the same function (a system call has several)
+    section:       its section's name
     local:         a static function, as the original object (or for a new one, the patched) has it
     replaces:      the kernel's function is to be redirected to this one; false for new functions and for
                    unlikely parts (`.cold`), which only their parent reaches
@@ -66,6 +67,7 @@ class ChangedFunction:
     original_name: str
     patched_name: str
     source_name: str
+    aliases: tuple[str, ...]
     section: str
     status: Status
     local: bool
@@ -140,6 +142,7 @@ class Delta:
                     "original_name": function.original_name,
                     "patched_name": function.patched_name,
                     "source_name": function.source_name,
+                    "aliases": list(function.aliases),
                     "section": function.section,
                     "status": function.status.value,
                     "local": function.local,

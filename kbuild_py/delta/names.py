@@ -24,6 +24,7 @@ _COUNTED = re.compile(r"^(__UNIQUE_ID_|__BTF_ID__|__initcall__|__PASTE_|___addre
 _STATIC_LOCAL = re.compile(r"^(?P<name>[^.].*?)(?:\.\d+)+$")
 _COLD = re.compile(r"\.cold(?:\.\d+)*$")
 _CLONE_WORD = re.compile(r"\.(isra|constprop|part|cold|lto_priv|localalias|llvm|clone)(?=\.|$)")
+_DEBUG_DESCRIPTOR = re.compile(r"^__UNIQUE_ID_ddebug\d+$")
 # A compiler's own label or table: the name means nothing, the content is all there is.
 _ANONYMOUS = re.compile(r"^(\.L|CSWTCH\.\d+$|switch\.table\.|__const\.|\.Lswitch)")
 
@@ -68,9 +69,13 @@ def is_static_local(name: str) -> bool:
 
 
 def static_local_base(name: str) -> str:
-    """The variable's name in the source: `count` of `count.17` and of `function.count.3`."""
+    """The variable's name in the source: `count` of `count.17` and of `function.count.3`.
+
+    The descriptor of a pr_debug() is called `descriptor` or `__UNIQUE_ID_ddebug` with a number.
+    """
     parts = [part for part in name.split(".") if not part.isdigit() and part not in ("lto_priv", "llvm")]
-    return parts[-1] if parts else name
+    base = parts[-1] if parts else name
+    return "descriptor" if _DEBUG_DESCRIPTOR.match(base) else base
 
 
 def per_copy(name: str) -> bool:

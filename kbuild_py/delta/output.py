@@ -281,7 +281,10 @@ class _Builder:
             index = self.undefined[external.reference.name]
             return Relocation(offset, link.type, index, link.raw - external.value)
         target, ours = self.patched.pieces[link.piece], self.patched.object.symbols[link.symbol]
+        # To objtool a jump to a section is one within a function and its unlikely part, a jump to a symbol
+        # leaves the function.
         starts_function = target.kind is Kind.FUNCTION and not link.at and piece.kind is not Kind.ENTRY
+        starts_function = starts_function and names.cold_parent(target.name) is None
         if ours.type != elf.STT_SECTION and link.symbol:
             return Relocation(offset, link.type, self.symbol_index[link.symbol], link.raw - ours.value)
         if (starts_function or not link.symbol) and target.symbol:

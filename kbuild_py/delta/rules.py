@@ -156,9 +156,9 @@ UNDECODED = Rule(
 SHORT_BRANCH = Rule(
     "short-branch",
     "A branch between functions is too short to move",
-    "compile with -ffunction-sections",
-    "Two functions in one section are connected by a branch with an 8-bit distance. Once one of them is "
-    "moved, the distance cannot be expressed.",
+    "change a caller of the function instead, or compile with -ffunction-sections where that separates them",
+    "Two functions in one section (`.sched.text`) are connected by a branch with a distance of one byte, "
+    "which the assembler has resolved. Once one of them is moved, the distance cannot be expressed.",
 )
 DIFFERENT_UNITS = Rule(
     "different-units",

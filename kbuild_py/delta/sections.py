@@ -90,6 +90,10 @@ TABLES: Mapping[str, Table] = {
     ".orc_header": _table((), Use.OBJTOOL, "stack unwinding"),
     ".printk_index": _table((8,), Use.DROP, "the list of printk formats in debugfs"),
 }
+ALTERNATIVES = ".altinstructions"
+# struct alt_instr: entry size -> where the length of the replacement stands. 0 is common, and then the
+# entry's offset into .altinstr_replacement is that of whatever comes next.
+REPLACEMENT_LENGTH = {12: 11, 13: 11, 14: 13}
 DISCARDED = ".discard."  # objtool reads these, the link throws them away
 ADDRESSABLE = ".discard.addressable"  # keeps symbols alive: belongs to who uses the symbol
 _OBJTOOL_HINT = Table((), Use.COPY, "hints for objtool", {})
