@@ -140,9 +140,15 @@ def decode(code: bytes, start: int, end: int, fields: Sequence[int], *, branches
             distance[fields[index]] = reached - fields[index]
             relocated = True
             index += 1
-        if branches and not relocated and operands[:2] == "0x" and mnemonic[0] in "jclx":
-            target = int(operands, 16) if operands[2:].isalnum() else start
-            if not start <= target < end and (mnemonic[0] == "j" or mnemonic == "call"):
+        if (
+            branches
+            and not relocated
+            and mnemonic[0] in "jcl"
+            and operands.isalnum()
+            and operands[0].isdigit()
+        ):
+            target = int(operands, 0)  # capstone writes 0 to 9 in decimal
+            if not start <= target < end and (mnemonic[0] in "jl" or mnemonic == "call"):
                 # The displacement is the last thing in the instruction; short forms have one byte of it.
                 width = 1 if size == 2 else 4
                 found.append(Branch(reached - width, width, target))

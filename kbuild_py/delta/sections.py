@@ -131,7 +131,7 @@ def role_of(section: Section) -> Role:
         return Role.CODE
     if flags & elf.SHF_MERGE and section.entsize and not section.relocations:
         return _merge_role(section)
-    if not DATA_NAME.match(name) and name not in ADOPTABLE:
+    if not DATA_NAME.match(name) and name not in ADOPTABLE and not flags & elf.SHF_TLS:
         return Role.REGISTRY
     if section.type == elf.SHT_NOBITS:
         return Role.BSS

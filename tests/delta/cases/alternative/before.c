@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "../kernel.h"
+
+void f(void)
+{
+	alternative("nop", "", 5);
+	other(1);
+}
+
+void g(void)
+{
+	alternative("nop; nop; nop", "lfence", 6);
+	other(2);
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "../kernel.h"
+
+int f(int x)
+{
+	return other(x) + 7;
+}
+
+int g(int x)
+{
+	return other(x) + 2;
+}

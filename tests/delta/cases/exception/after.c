@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "../kernel.h"
+
+int f(int *p)
+{
+	int e;
+
+	return load(p, e) + 2 * e + 1;
+}
+
+int g(int *p)
+{
+	int e;
+
+	return load(p, e) - e;
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "../kernel.h"
+
+int f(int x)
+{
+	return other(x) + 1;
+}
+
+const void *__ksymtab_f section("___ksymtab+f") = f;

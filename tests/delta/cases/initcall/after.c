@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "../kernel.h"
+
+static int f(void)
+{
+	return other(1);
+}
+
+void *const __initcall_f section(".initcall7.init") = f;

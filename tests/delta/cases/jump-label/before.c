@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "../kernel.h"
+
+struct static_key one, two;
+
+int f(int x)
+{
+	if (static_branch(&one))
+		return other(x);
+	return x;
+}

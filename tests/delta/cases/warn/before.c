@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "../kernel.h"
+
+int f(int x)
+{
+	return other(x);
+}
+
+int g(int x)
+{
+	WARN_ON(x == 3);
+	return other(x);
+}
