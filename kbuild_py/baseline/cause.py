@@ -2,9 +2,16 @@
 """Why an object is not what was shipped: likely causes, each with its evidence.
 
 A mismatch has one of four causes: another compiler, another flag, another configuration option, another
-revision of the source.  What differs first, in how many functions, tells them apart rather well: a flag
-shows in nearly all functions and in the same way, an option that changes a structure shows as offsets of
-fields, an edited source shows in one function, or as functions that only one side has.
+revision of the source.  What differs, and in how many functions, tells them apart rather well:
+
+* The object says which compiler made it, and so does the image.
+* A flag leaves traces (a call at the start of functions, a check at their end), and if one side has them
+  nowhere and the other somewhere, that is the flag.
+* An option that changes a structure shows as offsets of fields.
+* An edited source shows in a few functions, or as functions that only one side has.
+
+The first byte that differs is often the distance of a jump over the place that matters.  So both sides are
+decoded and walked side by side to the first instruction that is really another.
 
 These are hints for people.  Nothing is decided by them.
 """
@@ -13,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import capstone
@@ -21,219 +28,246 @@ import capstone
 from kbuild_py.baseline.compare import Context, ImageNames, describe
 from kbuild_py.baseline.proof import Difference, FunctionProof, Proof, State
 from kbuild_py.elf import constants as elf
-from kbuild_py.elf.object import ObjectFile, Section
 
-LONGEST_INSTRUCTION = 15
+LONGEST_FUNCTION = 1 << 16  # bytes of the image that are decoded at most
 SHOWN_NAMES = 5
 
-JUMP = "a jump is encoded in another length, as happens with and without -ffunction-sections"
+JUMP = "only the distances of jumps differ, as they do with and without -ffunction-sections"
 LAYOUT = "a field has another offset: a configuration option that changes a structure, or another header"
 CONSTANT = "a constant differs: a configuration option, or another revision of the source"
 TEXT = "a string or constant differs: another revision of the source, or of the version and path in it"
 CODE = "other instructions: another revision of the source, a configuration option or a compiler flag"
+NO_OBJTOOL = "objtool has not rewritten the object's jump labels, or did so with other flags"
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One decoded instruction; `target` names what its relocation or its operand leads to."""
+    """One decoded instruction; `target` names what its relocation or its branch leads to, if anything."""
 
+    offset: int
     mnemonic: str
     operands: str
-    size: int
     target: str
+    relocated: bool
 
     def __str__(self) -> str:
-        operands = self.target if self.target and self.mnemonic.startswith(("call", "j")) else self.operands
-        return f"{self.mnemonic} {operands}".strip()
+        return f"{self.mnemonic} {self.target if self.is_branch and self.target else self.operands}".strip()
+
+    @property
+    def is_branch(self) -> bool:
+        return self.mnemonic[0] == "j" or self.mnemonic == "call"
 
 
-# Traces of compiler flags: what only one of the two sides has -> the flag and its option.
-_Trace = Callable[[Instruction], bool]
-FLAGS: tuple[tuple[_Trace, str], ...] = (
-    (lambda one: one.target in ("__fentry__", "mcount"), "-pg -mfentry (CONFIG_FUNCTION_TRACER)"),
-    (lambda one: one.mnemonic == "endbr64", "-fcf-protection=branch (CONFIG_X86_KERNEL_IBT)"),
-    (lambda one: one.target == "__x86_return_thunk", "-mfunction-return=thunk-extern (CONFIG_RETHUNK)"),
+# The traces that compiler flags leave in instructions -> the flag and its option.
+Trace = Callable[[Instruction], bool]
+NEW_INSTRUCTIONS = re.compile(r"andn|bextr|bls(i|msk|r)|bzhi|mulx|pdep|pext|rorx|s(ar|hl|hr)x|movbe")
+SANITIZERS = re.compile(r"__(asan|hwasan|tsan|ubsan|sanitizer_cov|msan)_")
+FLAGS: tuple[tuple[str, Trace], ...] = (
+    ("-fcf-protection=branch (CONFIG_X86_KERNEL_IBT)", lambda one: one.mnemonic == "endbr64"),
+    ("-pg -mfentry (CONFIG_FUNCTION_TRACER)", lambda one: one.target in ("__fentry__", "mcount")),
     (
-        lambda one: one.target.startswith("__x86_indirect_thunk"),
-        "-mindirect-branch=thunk-extern (CONFIG_RETPOLINE)",
+        "-fstack-protector-strong (CONFIG_STACKPROTECTOR_STRONG)",
+        lambda one: "gs:[0x28]" in one.operands or one.target == "__stack_chk_fail",
     ),
-    (lambda one: one.mnemonic == "int3", "-mharden-sls=all (CONFIG_SLS)"),
-    (lambda one: "gs:[0x28]" in one.operands, "-fstack-protector-strong (CONFIG_STACKPROTECTOR_STRONG)"),
-    (lambda one: one.target == "__stack_chk_fail", "-fstack-protector (CONFIG_STACKPROTECTOR)"),
     (
-        lambda one: re.match(r"__(asan|hwasan|tsan|ubsan|sanitizer_cov|msan)_", one.target) is not None,
+        "-mfunction-return=thunk-extern (CONFIG_RETHUNK)",
+        lambda one: one.target == "__x86_return_thunk",
+    ),
+    (
+        "-mindirect-branch=thunk-extern (CONFIG_RETPOLINE)",
+        lambda one: one.target.startswith("__x86_indirect_thunk"),
+    ),
+    ("-mharden-sls=all (CONFIG_SLS)", lambda one: one.mnemonic == "int3"),
+    ("-march (processor type)", lambda one: NEW_INSTRUCTIONS.fullmatch(one.mnemonic) is not None),
+    (
         "-fsanitize (CONFIG_KASAN, CONFIG_KCSAN, CONFIG_UBSAN, CONFIG_KCOV)",
+        lambda one: SANITIZERS.match(one.target) is not None,
     ),
 )
-NO_OBJTOOL = "objtool has not rewritten the object's jump labels, or did with other flags"
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
-    """The instructions of both sides at the first difference of a function."""
+class _Bodies:
+    """Both sides of a function, decoded."""
 
-    ours: Instruction
-    theirs: Instruction
+    ours: tuple[Instruction, ...]
+    theirs: tuple[Instruction, ...]
 
-    def flag(self) -> str:
-        """The compiler flag whose trace only one side shows, or empty."""
-        for trace, flag in FLAGS:
-            if trace(self.ours) != trace(self.theirs):
-                return flag
-        return ""
-
-    def kind(self) -> str:
-        ours, theirs = self.ours, self.theirs
-        if _is_jump(ours) and theirs.mnemonic == "nop":
-            return NO_OBJTOOL
-        if _is_jump(ours) and ours.mnemonic == theirs.mnemonic and ours.size != theirs.size:
-            return JUMP
-        if ours.mnemonic != theirs.mnemonic:
-            return CODE
-        inside = re.compile(r"(?<=[+-] )(?:0x)?[0-9a-f]+(?=\])")
-        if inside.sub("", ours.operands) == inside.sub("", theirs.operands) != ours.operands:
-            return LAYOUT
-        number = re.compile(r"\b(?:0x[0-9a-f]+|[0-9]+)\b")
-        if not _is_jump(ours) and number.sub("", ours.operands) == number.sub("", theirs.operands):
-            return CONSTANT
-        return CODE
+    def first_other(self) -> tuple[Instruction, Instruction] | None:
+        """The first instructions that differ in more than the distance of a jump."""
+        for ours, theirs in zip(self.ours, self.theirs, strict=False):
+            if ours.mnemonic != theirs.mnemonic:
+                return ours, theirs
+            if ours.is_branch:
+                if ours.target and theirs.target and ours.relocated and not _same_target(ours, theirs):
+                    return ours, theirs
+            elif ours.relocated:
+                if _NUMBER.sub("", ours.operands) != _NUMBER.sub("", theirs.operands):
+                    return ours, theirs
+            elif ours.operands != theirs.operands:
+                return ours, theirs
+        return None
 
 
-def _is_jump(one: Instruction) -> bool:
-    return one.mnemonic.startswith("j")
+_NUMBER = re.compile(r"\b(?:0x[0-9a-f]+|[0-9]+)\b| [+-] (?:0x[0-9a-f]+|[0-9]+)")
+_FIELD = re.compile(r"(?<=[+-] )(?:0x)?[0-9a-f]+(?=\])")
 
 
-def explain(context: Context, one: FunctionProof) -> tuple[FunctionProof, str]:
-    """The function with its difference as instructions and with its likely cause; and the flag, if any."""
-    difference, address = one.difference, one.address
-    if difference is None:
-        return one, ""
-    if address is None or context.obj.machine != elf.EM_X86_64:
-        return one, ""
-    pair = _pair(context, one, difference.offset, address)
-    if difference.ours.startswith("a reference to"):
-        flag = pair.flag() if pair else ""
-        cause = TEXT if difference.ours.startswith(('a reference to "', "a reference to bytes")) else CODE
-        return replace(one, cause=f"the compiler flag {flag}" if flag else cause), flag
+def _same_target(ours: Instruction, theirs: Instruction) -> bool:
+    """Whether two branches may lead to the same function; of a section's name only the end is compared."""
+    name = theirs.target.split("+")[0]
+    return ours.target == name or ours.target.endswith(f".{name}") or ours.target.startswith(".")
+
+
+def _kind(pair: tuple[Instruction, Instruction] | None) -> str:
     if pair is None:
-        return replace(one, cause=CODE), ""
-    ours = f"{difference.ours} ({pair.ours})"
-    theirs = f"{difference.theirs} ({pair.theirs})"
-    flag = pair.flag()
-    return (
-        replace(
-            one,
-            difference=Difference(difference.offset, ours, theirs),
-            cause=f"the compiler flag {flag}" if flag else pair.kind(),
-        ),
-        flag,
-    )
+        return JUMP
+    ours, theirs = pair
+    if ours.mnemonic[0] == "j" and theirs.mnemonic == "nop":
+        return NO_OBJTOOL
+    if ours.mnemonic != theirs.mnemonic or ours.is_branch:
+        return CODE
+    if _FIELD.sub("", ours.operands) == _FIELD.sub("", theirs.operands):
+        return LAYOUT
+    if _NUMBER.sub("", ours.operands) == _NUMBER.sub("", theirs.operands):
+        return CONSTANT
+    return CODE
 
 
-def _pair(context: Context, one: FunctionProof, offset: int, address: int) -> _Pair | None:
-    """The instructions around `offset`: up to there both sides have the same ones."""
+def _bodies(context: Context, one: FunctionProof) -> _Bodies | None:
+    """The function in the object and in the image; None where the image's place is not known."""
     symbol = next(
         (s for s in context.obj.symbols if s.name == one.name and s.section > 0 and s.type == elf.STT_FUNC),
         None,
     )
-    if symbol is None:
+    if symbol is None or one.address is None:
         return None
+    size = min(context.names.size(one.address) or symbol.size, LONGEST_FUNCTION)
+    # Why: what the linker fills the gap to the next function with looks like code.
+    theirs = (context.read(one.address, size) or b"").rstrip(b"\xcc")
     section = context.obj.sections[symbol.section]
+    fields = {
+        relocation.offset - symbol.value: describe(
+            context.obj, context.obj.symbols[relocation.symbol], relocation.addend
+        )
+        for relocation in section.relocations
+        if symbol.value <= relocation.offset < symbol.value + symbol.size
+    }
     code = section.data[symbol.value : symbol.value + symbol.size]
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    start = 0
-    for _, size, _, _ in decoder.disasm_lite(code, 0):
-        if start + size > offset:
-            break
-        start += size
-    theirs = b""
-    for size in range(LONGEST_INSTRUCTION, 0, -1):
-        if found := context.read(address + start, size):
-            theirs = found
-            break
-    names = _targets(context.obj, section)
-    ours = next(decoder.disasm_lite(code[start:], address + start, 1), None)
-    other = next(decoder.disasm_lite(theirs, address + start, 1), None)
-    if ours is None or other is None:
-        return None
-    at = symbol.value + start
-    target = next((names[at + k] for k in range(ours[1]) if at + k in names), "")
-    return _Pair(
-        Instruction(ours[2], ours[3], ours[1], target),
-        Instruction(other[2], other[3], other[1], _branch_target(context, other[2], other[3])),
+    return _Bodies(
+        tuple(_decode(context, code, one.address, fields)), tuple(_decode(context, theirs, one.address, {}))
     )
 
 
-def _targets(obj: ObjectFile, section: Section) -> dict[int, str]:
-    """Offset of a relocation -> what it names."""
-    return {one.offset: describe(obj, obj.symbols[one.symbol], one.addend) for one in section.relocations}
-
-
-def _branch_target(context: Context, mnemonic: str, operands: str) -> str:
-    if mnemonic.startswith(("call", "j")) and operands.startswith("0x"):
-        return context.place_name(int(operands, 16))
-    return ""
+def _decode(context: Context, code: bytes, address: int, fields: dict[int, str]) -> Iterator[Instruction]:
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    for at, size, mnemonic, operands in decoder.disasm_lite(code, address):
+        offset = at - address
+        names = [fields[field] for field in range(offset, offset + size) if field in fields]
+        target = names[0] if names else ""
+        if not target and operands.startswith("0x") and (mnemonic[0] == "j" or mnemonic == "call"):
+            target = context.place_name(int(operands, 16))
+        yield Instruction(offset, mnemonic, operands, target, bool(names))
 
 
 def with_causes(context: Context, proof: Proof) -> Proof:
     """The proof with a likely cause for each mismatch, and for the object as a whole."""
-    functions, flags, kinds = [], Counter[str](), Counter[str]()
+    wrong = [one for one in proof.functions if one.state is State.MISMATCH]
+    if not wrong and all(one.state is not State.NOT_IN_IMAGE for one in proof.functions):
+        return proof
+    decoded = context.obj.machine == elf.EM_X86_64
+    bodies = {one.name: found for one in wrong if decoded and (found := _bodies(context, one)) is not None}
+    flags = _flags(context, proof, bodies)
+    kinds = Counter[str]()
+    functions = []
     for one in proof.functions:
         if one.state is State.MISMATCH:
-            one, flag = explain(context, one)
-            if flag:
-                flags[flag] += 1
-            elif one.cause:
-                kinds[one.cause] += 1
+            one = _explained(one, bodies.get(one.name), flags)
+            kinds[one.cause] += 1
         functions.append(one)
     proof = replace(proof, functions=tuple(functions))
     return replace(proof, causes=tuple(_causes(context, proof, flags, kinds)))
 
 
-def _causes(context: Context, proof: Proof, flags: Counter[str], kinds: Counter[str]) -> list[str]:
+def _flags(context: Context, proof: Proof, bodies: dict[str, _Bodies]) -> dict[str, set[str]]:
+    """Flag -> functions that show it, for flags whose trace one side has and the other has nowhere."""
+    same: set[str] = set()
+    ours: dict[str, set[str]] = {}
+    theirs: dict[str, set[str]] = {}
+    for name, pair in bodies.items():
+        for flag, trace in FLAGS:
+            if any(map(trace, pair.ours)):
+                ours.setdefault(flag, set()).add(name)
+            if any(map(trace, pair.theirs)):
+                theirs.setdefault(flag, set()).add(name)
+    suspects = ours.keys() ^ theirs.keys()
+    for one in proof.functions:
+        if one.state is State.PROVEN and suspects - same:
+            found = _bodies(context, one)
+            for flag, trace in FLAGS:
+                if found is not None and flag in suspects and any(map(trace, found.ours)):
+                    same.add(flag)
+    return {flag: ours.get(flag) or theirs[flag] for flag, _ in FLAGS if flag in suspects - same}
+
+
+def _explained(one: FunctionProof, bodies: _Bodies | None, flags: dict[str, set[str]]) -> FunctionProof:
+    """The function with its likely cause, and with instructions in its difference."""
+    for flag, names in flags.items():
+        if one.name in names:
+            one = replace(one, cause=f"the compiler flag {flag}")
+            break
+    difference = one.difference
+    if difference is None or bodies is None:
+        return one
+    if difference.ours.startswith("a reference to"):
+        return one if one.cause else replace(one, cause=TEXT if difference.ours[15] in '"b' else CODE)
+    pair = bodies.first_other()
+    if pair is not None:
+        shown = Difference(pair[0].offset, str(pair[0]), str(pair[1]))
+        one = replace(one, difference=shown if shown.ours != shown.theirs else difference)
+    return one if one.cause else replace(one, cause=_kind(pair))
+
+
+def _causes(context: Context, proof: Proof, flags: dict[str, set[str]], kinds: Counter[str]) -> list[str]:
     counts = proof.counts()
     wrong, compared = counts[State.MISMATCH], counts[State.MISMATCH] + counts[State.PROVEN]
     missing = [one.name for one in proof.functions if one.state is State.NOT_IN_IMAGE]
-    if not wrong and not missing:
-        return []
     result = []
     if wrong and (text := compiler_difference(context)):
         result.append(text)
-    for flag, count in flags.most_common():
+    for flag, names in flags.items():
         result.append(
-            f"compiler flag {flag}: {count} of {wrong} functions that differ show it on one side only"
+            f"the compiler flag {flag}: one side shows it, in {_some(sorted(names))}; the other nowhere"
         )
-    if kinds[NO_OBJTOOL]:
+    if kinds[NO_OBJTOOL] * 4 >= wrong > 0:
         result.append(f"{NO_OBJTOOL}: {kinds[NO_OBJTOOL]} of {wrong} functions that differ show it")
     if kinds[LAYOUT] > 1:
         result.append(
-            f"a configuration option that changes a structure, or another revision of a header: "
+            "a configuration option that changes a structure, or another revision of a header: "
             f"{kinds[LAYOUT]} of {wrong} functions that differ do so in the offset of a field"
         )
-    extra = _unknown_neighbours(context, proof)
+    if not result and compared > 1 and wrong * 2 >= compared:
+        result.append(
+            "a compiler flag (optimisation, -march) or an option for the whole kernel: "
+            f"{wrong} of {compared} functions differ"
+        )
     if missing:
         result.append(
-            f"another revision of the source or another configuration: the image does not have "
-            f"{_some(missing)}, which this object has"
+            "another revision of the source, another configuration or other optimisation: the image does not "
+            f"have {_some(missing)}, which this object has"
         )
-    if extra:
+    if extra := _unknown_neighbours(context, proof):
         result.append(
-            f"another revision of the source or another configuration: the image has {_some(extra)} between "
-            "this object's functions"
+            "another revision of the source, another configuration or other optimisation: the image has "
+            f"{_some(extra)} between this object's functions"
         )
-    if wrong and not result:
-        if wrong * 2 >= compared and compared > 1:
-            result.append(
-                f"a compiler flag (optimisation, -march) or an option for the whole kernel: {wrong} of "
-                f"{compared} functions differ"
-            )
-        elif set(kinds) == {JUMP}:
-            result.append("-ffunction-sections: compare with an object that is compiled without it as well")
-        else:
-            result.append(
-                "another revision of the source, or an option that these functions depend on: only "
-                f"{wrong} of {compared} functions differ"
-            )
+    if wrong and not result and set(kinds) == {JUMP}:
+        result.append("-ffunction-sections: compare with an object that is compiled without it as well")
+    elif wrong and not result:
+        result.append(
+            "another revision of the source, or an option that these functions depend on: "
+            f"{wrong} of {compared} functions differ"
+        )
     return result
 
 

@@ -261,7 +261,7 @@ def describe(obj: ObjectFile, symbol: Symbol, addend: int) -> str:
     if symbol.name:
         return symbol.name
     name = obj.sections[symbol.section].name if symbol.section > 0 else "0"
-    return f"{name}{addend:+#x}"
+    return name if addend in (0, -4) else f"{name}{addend:+#x}"  # -4: to the end of a branch's field
 
 
 def named_like(symbol: Symbol, entry: ImageSymbol) -> bool:

@@ -226,7 +226,8 @@ class _Solver:
         own = code.piece.section
         base = (address - code.piece.start) % WORD
         if bases.get(own, base) != base:
-            return self._contradiction(0, own, base, bases.get(own))
+            name = self.obj.sections[own].name
+            return Difference(0, f"other code before it in {name}", self.context.place_name(address))
         for section, (base, offset) in code.matches[address].implied.items():
             if bases.get(section, base) != base or not self.confirmed(section, base):
                 return self._contradiction(offset, section, base, bases.get(section))
