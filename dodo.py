@@ -5,19 +5,18 @@ import sys
 from pathlib import Path
 
 from kbuild_py.errors import UserError
-from kbuild_py.tasks import Project, configuration, load_project, project_tasks
+from kbuild_py.tasks import configuration, load_tasks
 
 ROOT = Path(__file__).resolve().parent
-DOIT_CONFIG = configuration(ROOT)
-
-
-def load() -> Project:
-    try:
-        return load_project(ROOT)
-    except UserError as error:
-        sys.exit(str(error))
+try:
+    DOIT_CONFIG = configuration(ROOT)
+except UserError as error:
+    sys.exit(str(error))
 
 
 def task_project():  # type: ignore[no-untyped-def]
     """all tasks"""
-    yield from project_tasks(load())
+    try:
+        yield from load_tasks(ROOT)
+    except UserError as error:
+        sys.exit(str(error))

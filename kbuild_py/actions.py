@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What each task does: read files, call one stage, write files whole.
 
-`Build` is one manifest for one kernel and knows where everything of it lies; `UnitFiles` the same for one
-source file.  An action gets a `Build` and leaves the files that `tasks.py` names as its targets.
+An action gets a `Build` and leaves the files that `tasks.py` names as its targets.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
 from pathlib import Path
 
 from kbuild_py import baseline, bench, contract, symbols
@@ -22,10 +19,11 @@ from kbuild_py.elf.write import write_object
 from kbuild_py.errors import Problems, UserError
 from kbuild_py.files import read_json, write_atomic, write_json
 from kbuild_py.kernel.image import KernelImage
-from kbuild_py.kernel.prepare import prepare, workshop
+from kbuild_py.kernel.prepare import prepare
 from kbuild_py.kernel.symbols import KernelSymbols
 from kbuild_py.kernel.target import TargetKernel
-from kbuild_py.manifest.model import KernelDescription, Manifest
+from kbuild_py.layout import Build, UnitFiles, facts_path
+from kbuild_py.manifest.model import KernelDescription
 from kbuild_py.module import build as module_build
 from kbuild_py.module.kpatch import Part, PatchedFunction, module_sources
 from kbuild_py.module.recipe import replay
@@ -35,125 +33,9 @@ from kbuild_py.unit import check, command, compile, patchfile
 from kbuild_py.vm.verify import verify, verify_guest
 
 
-@dataclass(frozen=True)
-class UnitFiles:
-    """Where the files of one translation unit lie."""
-
-    build: Build
-    source: str
-
-    @property
-    def label(self) -> str:
-        return f"{self.build.label}:{self.source}"
-
-    def _in(self, stage: str, suffix: str) -> Path:
-        return self.build.folder / stage / f"{self.source.removesuffix('.c')}{suffix}"
-
-    @property
-    def objects(self) -> Path:
-        """The folder of original.o, patched.o, proof.o, their logs, and the trees they were compiled in."""
-        return self._in("02-objects", "")
-
-    @property
-    def original(self) -> Path:
-        return self.objects / "original.o"
-
-    @property
-    def patched(self) -> Path:
-        return self.objects / "patched.o"
-
-    @property
-    def proof_object(self) -> Path:
-        return self.objects / "proof.o"
-
-    @property
-    def proof(self) -> Path:
-        return self._in("03-proof", ".json")
-
-    @property
-    def delta(self) -> Path:
-        return self._in("04-delta", ".json")
-
-    @property
-    def patch_object(self) -> Path:
-        return self._in("04-delta", ".o")
-
-
-@dataclass(frozen=True)
-class Build:
-    """One manifest for one kernel."""
-
-    root: Path
-    manifest: Manifest
-    kernel: KernelDescription
-
-    @property
-    def label(self) -> str:
-        return f"{self.manifest.name}:{self.kernel.name}"
-
-    @property
-    def folder(self) -> Path:
-        return self.root / "build" / self.manifest.name / self.kernel.name
-
-    @cached_property
-    def sources(self) -> tuple[str, ...]:
-        """The files of the kernel tree that the patches touch."""
-        return patchfile.touched_files(self.manifest.patches)
-
-    @property
-    def commands(self) -> Path:
-        return self.folder / "01-sources" / "commands.json"
-
-    def patched_source(self, source: str) -> Path:
-        return self.folder / "01-sources" / source
-
-    def unit(self, source: str) -> UnitFiles:
-        return UnitFiles(self, source)
-
-    @property
-    def units(self) -> tuple[UnitFiles, ...]:
-        return tuple(self.unit(source) for source in self.sources)
-
-    @property
-    def contract(self) -> Path:
-        return self.folder / "04-delta" / "contract.json"
-
-    @property
-    def module_folder(self) -> Path:
-        return self.folder / "05-module"
-
-    @property
-    def module_name(self) -> str:
-        return f"kpatch-{self.manifest.name}"
-
-    @property
-    def module(self) -> Path:
-        return self.folder / f"{self.module_name}.ko"
-
-    @property
-    def core_folder(self) -> Path:
-        return self.root / "build" / "core" / self.kernel.name
-
-    @property
-    def core_module(self) -> Path:
-        return self.core_folder / "kpatch.ko"
-
-    @property
-    def core_symbols(self) -> Path:
-        return self.core_folder / "Module.symvers"
-
-    @property
-    def boot_report(self) -> Path:
-        return self.folder / "06-vm" / "report.json"
-
-    def target(self) -> TargetKernel:
-        """The prepared kernel."""
-        return TargetKernel.load(facts_path(self.kernel))
-
-
-def facts_path(kernel: KernelDescription) -> Path:
-    """The file with the facts of a prepared kernel."""
-    return workshop(kernel).result
+def _target(build: Build) -> TargetKernel:
+    """The prepared kernel of a build."""
+    return TargetKernel.load(facts_path(build.kernel))
 
 
 def prepare_kernel(kernel: KernelDescription) -> None:
@@ -169,7 +51,7 @@ def build_core(root: Path, kernel: KernelDescription) -> None:
 
 def make_sources(build: Build) -> None:
     """01-sources: patched texts, and for each file the command that kbuild compiles it with."""
-    target = build.target()
+    target = _target(build)
     units = check.check_patches(target, build.manifest.patches)
     for unit in units:
         for note in unit.source.notes:
@@ -181,7 +63,7 @@ def make_sources(build: Build) -> None:
 
 def compile_unit(build: Build, source: str) -> None:
     """02-objects: the pair, and the original as the kernel's build finishes it, for the proof."""
-    target, files = build.target(), build.unit(source)
+    target, files = _target(build), build.unit(source)
     units = check.check_patches(target, build.manifest.patches)
     unit = next(unit for unit in units if unit.source.path == source)
     layout = compile.lay_out(target, units, files.objects / "tree")
@@ -191,7 +73,7 @@ def compile_unit(build: Build, source: str) -> None:
 
 def prove_unit(build: Build, source: str) -> None:
     """03-proof: which functions of the original are the image's, and where its symbols are."""
-    target, files = build.target(), build.unit(source)
+    target, files = _target(build), build.unit(source)
     recorded = command.record(target, [source])[source]
 
     def plain() -> ObjectFile:
@@ -227,7 +109,7 @@ def check_contract(build: Build) -> None:
 
 def build_patch_module(build: Build) -> None:
     """05-module and the module itself: objtool, references, sources, kbuild."""
-    target = build.target()
+    target = _target(build)
     functions = [contract.Replacement.from_json(item) for item in read_json(build.contract)]
     names = KernelSymbols.load(target.symbols)
     exports_path = target.headers / "Module.symvers"
@@ -235,7 +117,10 @@ def build_patch_module(build: Build) -> None:
     units = [_linkable(target, unit, functions) for unit in build.units if unit.patch_object.stat().st_size]
     bound, references = symbols.resolve(units, exports, names, _init_range(names))
     new_names = {unit.source: unit.new_names for unit in bound}
-    objects = {f"{_flat(unit.source)}.o": write_object(unit.object) for unit in bound}
+    # Two files may have the same flat name: kernel/sched/clock.c and kernel/sched_clock.c.
+    objects = {
+        f"{number}_{_flat(unit.source)}.o": write_object(unit.object) for number, unit in enumerate(bound, 1)
+    }
 
     def position(name: str, address: int) -> int:
         return names.sympos(name, address)
@@ -259,12 +144,12 @@ def build_patch_module(build: Build) -> None:
             for item in functions
         ],
         references=references,
-        objects=sorted(objects),
+        objects=list(objects),
     )
-    texts["kpatch.h"] = (build.root / "core" / "kpatch.h").read_text()
+    texts["kpatch.h"] = build.core_header.read_text()
     module_build.write_module(build.module_folder, texts.items(), objects.items())
     write_json(build.module_folder / "references.json", [asdict(item) for item in references])
-    made = replay(target, build.module_folder, build.module_name, sorted(objects), build.core_symbols)
+    made = replay(target, build.module_folder, build.module_name, list(objects), build.core_symbols)
     write_atomic(build.module, made.read_bytes())
 
 
@@ -295,14 +180,9 @@ def _init_range(names: KernelSymbols) -> tuple[int, int]:
 
 def verify_module(build: Build) -> None:
     """06-vm: the manifest's checks in the stock kernel, before load, after load, after unload."""
-    target = build.target()
+    target = _target(build)
     guest = verify_guest(build.manifest.checks, build.core_module, build.module)
     verify(target.boot_image, guest, build.boot_report.parent, build.manifest.path)
-
-
-def remove(folder: Path) -> None:
-    """Remove what was built there (for `doit clean`)."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_tests(root: Path) -> None:

@@ -3,33 +3,47 @@
 
 The graph's shape depends on manifests and on the headers of patch files only.  What is learned later (changed
 functions, addresses) travels in files between tasks.  Every task names all it reads: files, the kernel's
-facts, and a digest of this program, so that a second build does nothing and a changed input redoes exactly
-what depends on it.  What each action does is in `actions.py`.
+facts, what the manifest says, and a digest of this program, so that a second build does nothing and a changed
+input redoes exactly what depends on it (`stamps.py`).  What each action does is in `actions.py`.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import functools
+import json
+import re
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from doit.cmd_base import ModuleTaskLoader
 from doit.doit_cmd import DoitMain
 from doit.exceptions import TaskFailed
-from doit.tools import config_changed
 
-from kbuild_py import actions
-from kbuild_py.actions import Build, facts_path
-from kbuild_py.errors import UserError
-from kbuild_py.files import sha256
+from kbuild_py import stamps
+from kbuild_py.errors import Problems, UserError, refuse
+from kbuild_py.files import cache_folder, sha256
 from kbuild_py.kernel.prepare import prepared
+from kbuild_py.layout import Build, facts_path
 from kbuild_py.manifest.load import load_project as load_declared
 from kbuild_py.manifest.model import KernelDescription, Manifest
 from kbuild_py.module.build import core_sources
+from kbuild_py.progress import say
 from kbuild_py.reporter import Reporter
 
 Task = dict[str, Any]
+
+# make, the shell and the compiler all read paths, each with its own special characters.
+UNFIT = re.compile(r"[^\w/.+@~-]")
+# doit commands that change nothing.
+READING = ("help", "info", "list", "tabcompletion")
+# What goes wrong with files although the program is right.
+MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +67,62 @@ class Project:
 
 
 def configuration(root: Path) -> dict[str, Any]:
-    """doit's own settings."""
-    (root / "build").mkdir(exist_ok=True)
+    """doit's own settings.  From here on until this process ends, no other one changes build/."""
+    problems = Problems()
+    for path, remedy in (
+        (root, "move the project to another folder"),
+        (cache_folder(), "set KBUILD_PY_CACHE to another folder"),
+    ):
+        if unfit := sorted(set(UNFIT.findall(str(path)))):
+            cause = f"the kernel's build cannot work below a path with {' and '.join(map(repr, unfit))} in it"
+            problems.add(path, cause, remedy)
+    problems.raise_if_any()
+    record = root / "build" / ".doit.json"
+    try:
+        (root / "build").mkdir(exist_ok=True)
+        if not set(sys.argv[1:2]) & set(READING):
+            hold(root / "build" / ".lock")
+    except OSError as error:
+        raise refuse(root / "build", f"cannot write: {error.strerror}") from error
+    try:
+        json.loads(record.read_bytes())
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        record.unlink()  # half written by a process that was killed
     return {
         "default_tasks": ["build"],
         "reporter": Reporter,
-        "dep_file": str(root / "build" / ".doit.json"),
+        "dep_file": str(record),
         "backend": "json",
         "verbosity": 2,
         "continue": True,
     }
 
 
+_held: list[TextIO] = []
+
+
+def hold(path: Path) -> None:
+    """Lock `path` until this process ends; wait for another one that has it."""
+    stream = path.open("w")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another doit is at work in this folder; waiting for it")
+        fcntl.flock(stream, fcntl.LOCK_EX)
+    _held.append(stream)
+
+
+def load_tasks(root: Path) -> list[Task]:
+    """All tasks of the project at `root`; `UserError` with all that is wrong with its files."""
+    return list(project_tasks(load_project(root)))
+
+
 def load_project(root: Path) -> Project:
     """Read all manifests and kernel descriptions; `UserError` with every problem of all of them."""
     declared = load_declared(root)
-    code = sorted(
-        path
-        for folder in ("kbuild_py", "templates")
-        for path in (root / folder).rglob("*")
-        if path.suffix in (".py", ".mk", ".j2", ".sh")
-    )
+    code = sorted(path for path in (root / "kbuild_py").rglob("*") if path.suffix in (".py", ".mk"))
     return Project(
         root, declared.manifests, declared.kernels, sha256(b"".join(path.read_bytes() for path in code))
     )
@@ -81,9 +130,9 @@ def load_project(root: Path) -> Project:
 
 def run(root: Path, names: Sequence[str]) -> int:
     """Run tasks from outside of doit; what it prints goes to standard error.  Returns doit's exit status."""
-    loader = ModuleTaskLoader(
-        {"DOIT_CONFIG": configuration(root), "task_project": lambda: project_tasks(load_project(root))}
-    )
+    settings = configuration(root)
+    tasks = load_tasks(root)
+    loader = ModuleTaskLoader({"DOIT_CONFIG": settings, "task_project": lambda: iter(tasks)})
     status: int = DoitMain(loader).run(["run", "--output-file", "/dev/stderr", *names])
     return status
 
@@ -106,7 +155,7 @@ def kernel_tasks(project: Project) -> Iterator[Task]:
             "basename": "kernel",
             "name": kernel.name,
             "title": titled(f"kernel {kernel.name}: fetch and prepare {kernel.release}"),
-            "actions": [(checked(actions.prepare_kernel), [kernel])],
+            "actions": [(refusing(action("prepare_kernel")), [kernel])],
             "uptodate": [(is_prepared, [kernel])],
         }
 
@@ -120,35 +169,42 @@ def core_tasks(project: Project) -> Iterator[Task]:
             "basename": "core",
             "name": kernel.name,
             "title": titled(f"core module for {kernel.name}"),
-            "actions": [(checked(actions.build_core), [project.root, kernel])],
+            **stamped(
+                project.root / "build" / "core" / ".done" / kernel.name,
+                (project.digest,),
+                action("build_core"),
+                project.root,
+                kernel,
+            ),
             "task_dep": [f"kernel:{kernel.name}"],
             "file_dep": [facts_path(kernel), *core_sources(project.root / "core")],
             "targets": [folder / "kpatch.ko", folder / "Module.symvers"],
-            "uptodate": [config_changed(project.digest)],
-            "clean": [(actions.remove, [folder])],
+            "clean": [(remove, [folder])],
         }
 
 
 def build_tasks(project: Project, build: Build) -> Iterator[Task]:
     """One manifest for one kernel: six stages, each a folder."""
 
-    def stage(name: str, what: str, action: Callable[..., None], *arguments: Any, **keys: Any) -> Task:
+    def stage(name: str, what: str, does: str, *arguments: Any, says: object = None, **keys: Any) -> Task:
+        """says: what the action reads of the manifest."""
+        stamp = build.folder / ".done" / name.replace(":", "/")
         return {
             "basename": f"_{name}",
             "title": titled(f"{build.manifest.name} for {build.kernel.name}: {what}"),
-            "actions": [(checked(action), [build, *arguments])],
-            "uptodate": [config_changed(project.digest)],
+            **stamped(stamp, (project.digest, repr(says)), action(does), build, *arguments),
             **keys,
         }
 
-    kernel_facts = facts_path(build.kernel)
-    manifest_files = [build.manifest.path, *build.manifest.patches]
+    manifest, kernel_facts = build.manifest, facts_path(build.kernel)
+    templates = project.root / "templates"
     yield stage(
         f"sources:{build.label}",
         "apply the patch, record commands",
-        actions.make_sources,
+        "make_sources",
+        says=manifest.patches,
         task_dep=[f"kernel:{build.kernel.name}"],
-        file_dep=[kernel_facts, *manifest_files],
+        file_dep=[kernel_facts, *manifest.patches],
         targets=[build.commands, *(build.patched_source(source) for source in build.sources)],
     )
     # From here on: the patch applies, every touched file is built into an object that the manifest names.
@@ -157,7 +213,7 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
         yield stage(
             f"compile:{unit.label}",
             f"compile {source}",
-            actions.compile_unit,
+            "compile_unit",
             source,
             file_dep=[kernel_facts, build.commands, build.patched_source(source)],
             targets=[unit.original, unit.patched, unit.proof_object],
@@ -165,7 +221,7 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
         yield stage(
             f"proof:{unit.label}",
             f"prove {source} against the image",
-            actions.prove_unit,
+            "prove_unit",
             source,
             file_dep=[kernel_facts, build.commands, unit.proof_object],
             targets=[unit.proof],
@@ -173,7 +229,7 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
         yield stage(
             f"delta:{unit.label}",
             f"diff {source}",
-            actions.diff_unit,
+            "diff_unit",
             source,
             file_dep=[kernel_facts, unit.original, unit.patched],
             targets=[unit.delta, unit.patch_object],
@@ -183,8 +239,9 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
     yield stage(
         f"contract:{build.label}",
         "compare what changed with what is declared",
-        actions.check_contract,
-        file_dep=[kernel_facts, build.manifest.path, *proofs, *deltas],
+        "check_contract",
+        says=manifest.objects,
+        file_dep=[kernel_facts, *proofs, *deltas],
         targets=[build.contract],
     )
     # From here on: exactly the declared functions change, and each is proven to be the running kernel's.
@@ -192,15 +249,26 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
     yield stage(
         f"module:{build.label}",
         "build the patch module",
-        actions.build_patch_module,
-        file_dep=[kernel_facts, build.contract, build.core_symbols, *proofs, *deltas, *objects],
+        "build_patch_module",
+        says=(manifest.name, manifest.description),
+        file_dep=[
+            kernel_facts,
+            build.contract,
+            build.core_symbols,
+            build.core_header,
+            *sorted(templates.glob("*.j2")),
+            *proofs,
+            *deltas,
+            *objects,
+        ],
         targets=[build.module],
     )
     yield stage(
         f"verify:{build.label}",
         "boot the kernel, load, check, unload",
-        actions.verify_module,
-        file_dep=[kernel_facts, build.manifest.path, build.core_module, build.module],
+        "verify_module",
+        says=manifest.checks,
+        file_dep=[kernel_facts, build.core_module, build.module, *sorted(templates.glob("*.sh"))],
         targets=[build.boot_report],
     )
 
@@ -225,21 +293,19 @@ def public_tasks(project: Project) -> Iterator[Task]:
                 "doc": manifest.description,
                 "actions": None,
                 "task_dep": [f"_{last}:{build.label}" for build in builds],
-                "clean": [(actions.remove, [build.folder]) for build in builds]
-                if basename == "build"
-                else [],
+                "clean": [(remove, [build.folder]) for build in builds] if basename == "build" else [],
             }
     yield {
         "basename": "test",
         "doc": "format, lint, types and all tests (fast ones first, boots last)",
-        "actions": [(checked(actions.run_tests), [project.root])],
+        "actions": [(refusing(action("run_tests")), [project.root])],
     }
     small = min(project.builds(), key=patch_size, default=None)
     if small:
         yield {
             "basename": "bench",
             "doc": "print how long builds take, against the bare tools",
-            "actions": [(checked(actions.run_bench), [project.root, small])],
+            "actions": [(refusing(action("run_bench")), [project.root, small])],
         }
 
 
@@ -269,14 +335,56 @@ def titled(text: str) -> Callable[[Any], str]:
     return lambda _task: text
 
 
-def checked(action: Callable[..., None]) -> Callable[..., TaskFailed | None]:
-    """`action` with errors that users can mend turned into doit's kind; others keep their traceback."""
+def stamped(stamp: Path, values: Sequence[str], does: Callable[..., None], *arguments: Any) -> Task:
+    """The parts of a task that do something, and that know whether it is due.
 
-    def wrapper(*arguments: Any) -> TaskFailed | None:
+    values: what it depends on beside files
+    """
+
+    def run(*arguments: Any, task: Any) -> None:
+        inputs = stamps.fingerprint(values, task.file_dep)
+        stamp.unlink(missing_ok=True)
+        does(*arguments)
+        stamps.put(stamp, inputs)
+
+    def is_current(task: Any) -> bool:
+        return stamps.is_current(stamp, values, task.file_dep)
+
+    return {"actions": [(refusing(run), arguments)], "uptodate": [is_current]}
+
+
+def remove(folder: Path) -> None:
+    """Remove what was built there (for `doit clean`)."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def action(name: str) -> Callable[..., None]:
+    """The action of that name.
+
+    The stages are imported when the first one runs: a build with nothing to do needs none of them.
+    """
+
+    def wrapper(*arguments: Any) -> None:
+        from kbuild_py import actions
+
+        getattr(actions, name)(*arguments)
+
+    return wrapper
+
+
+def refusing(does: Callable[..., None]) -> Callable[..., TaskFailed | None]:
+    """`does` with errors that users can mend turned into doit's kind; others keep their traceback."""
+
+    @functools.wraps(does)
+    def wrapper(*arguments: Any, **keys: Any) -> TaskFailed | None:
         try:
-            action(*arguments)
+            does(*arguments, **keys)
         except UserError as error:
             return TaskFailed(str(error))
+        except OSError as error:
+            if error.errno not in MENDABLE:
+                raise
+            return TaskFailed(f"{error.filename or 'a file'}: {error.strerror}")
         return None
 
     return wrapper

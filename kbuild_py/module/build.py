@@ -49,6 +49,9 @@ def build_core(kernel: TargetKernel, sources: Path, output: Path) -> None:
         for source in core_sources(sources):
             shutil.copy(source, folder)
         kbuild(kernel, folder)
+        # Only the name behind the last slash counts, and the folder is a temporary one.
+        exports = folder / "Module.symvers"
+        write_atomic(exports, exports.read_text().replace(f"\t{folder}/", "\t"))
 
 
 def core_sources(folder: Path) -> list[Path]:
