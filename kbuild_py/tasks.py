@@ -215,7 +215,8 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
             f"compile {source}",
             "compile_unit",
             source,
-            file_dep=[kernel_facts, build.commands, build.patched_source(source)],
+            # All of them, for one file may include another.
+            file_dep=[kernel_facts, build.commands, *(build.patched_source(name) for name in build.sources)],
             targets=[unit.original, unit.patched, unit.proof_object],
         )
         yield stage(
