@@ -16,6 +16,7 @@
 
 #define pr_fmt(fmt) "kpatch: " fmt
 
+#include <linux/ftrace.h>
 #include <linux/kernel.h>
 #include <linux/kobject.h>
 #include <linux/list.h>
@@ -98,6 +99,7 @@ enum kpatch_state {
  * @targets:	of struct kpatch_target
  * @nr_targets:	entries in @targets
  * @ips:	their ftrace locations, in the same order
+ * @ops:		their user of ftrace (redirect.c)
  * @old_ranges:	code that no task may be in when the patch is applied
  * @new_ranges:	code outside the patch module that no task may be in when the patch is undone
  * @applied:	callers are sent to the new functions; written only while the machine is stopped
@@ -113,6 +115,7 @@ struct kpatch_patch {
 	struct list_head targets;
 	size_t nr_targets;
 	unsigned long *ips;
+	struct ftrace_ops ops;
 	struct kpatch_ranges old_ranges;
 	struct kpatch_ranges new_ranges;
 	bool applied;
@@ -163,10 +166,8 @@ int kpatch_verify_object(struct kpatch_patch *patch, struct kpatch_target_object
 int kpatch_relocate(struct kpatch_patch *patch);
 
 /* redirect.c */
-struct kpatch_target *kpatch_redirected(unsigned long ip);
 int kpatch_redirect(struct kpatch_patch *patch);
 void kpatch_unredirect(struct kpatch_patch *patch);
-void kpatch_redirect_wait(void);
 
 /* switch.c */
 int kpatch_switch_init(void);

@@ -2,9 +2,13 @@
 /*
  * kpatch: callers of an old function are sent to the new one, by ftrace.
  *
- * A function that can be traced begins with a call that ftrace has turned into a no-op.  For the functions
- * of all patches one ftrace_ops turns it on again; its handler looks the function up in a hash table, and
- * changes the address at which the function would go on to the entry of the new function.
+ * A function that can be traced begins with a call that ftrace has turned into a no-op.  Each patch has an
+ * ftrace_ops that turns it on again for the functions of the patch; the handler looks the function up in a
+ * hash table, and changes the address at which the function would go on to the entry of the new function.
+ *
+ * Each patch has an ftrace_ops of its own because only registering one arranges with BPF programs that are
+ * attached to the same functions; adding functions to one that is registered does not, and callers would
+ * silently stay in the old functions.
  *
  * Functions are in the table, and ftrace calls the handler, before a patch is applied and for a
  * while after it has been undone: what the handler does is decided by patch->applied alone, which changes
@@ -13,13 +17,12 @@
  */
 #include "internal.h"
 
-#include <linux/ftrace.h>
 #include <linux/hashtable.h>
 #include <linux/preempt.h>
 #include <linux/rculist.h>
 #include <linux/rcupdate.h>
 
-/* Since Linux 6.3 (commit 94d095ffa0e1) the macro has the longer name. */
+/* The macro has a longer name in newer kernels. */
 #ifdef ftrace_regs_set_instruction_pointer
 #define set_ip ftrace_regs_set_instruction_pointer
 #else
@@ -29,7 +32,6 @@
 #define TABLE_BITS 10
 
 static DEFINE_HASHTABLE(table, TABLE_BITS);
-static unsigned int nr_redirected;
 
 static void notrace redirect_handler(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
 				     struct ftrace_regs *fregs)
@@ -47,26 +49,32 @@ static void notrace redirect_handler(unsigned long ip, unsigned long parent_ip, 
 	preempt_enable_notrace();
 }
 
-/*
- * IPMODIFY: no other user of ftrace may redirect the same functions.  PERMANENT: ftrace cannot be switched
- * off (sysctl kernel.ftrace_enabled) while a patch is applied, which would silently undo it.
- * With WITH_ARGS ftrace hands over enough of the registers, and more cheaply.
- */
-static struct ftrace_ops redirect_ops = {
-	.func = redirect_handler,
-	.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT |
-		 (IS_ENABLED(CONFIG_HAVE_DYNAMIC_FTRACE_WITH_ARGS) ? 0 : FTRACE_OPS_FL_SAVE_REGS),
-};
-
 /* The target that has claimed an ftrace location, or NULL. */
-struct kpatch_target *kpatch_redirected(unsigned long ip)
+static const struct kpatch_target *find_target(unsigned long ip)
 {
-	struct kpatch_target *target;
+	const struct kpatch_target *target;
 
 	hash_for_each_possible(table, target, node, ip)
 		if (target->ip == ip)
 			return target;
 	return NULL;
+}
+
+/* Two patches cannot have the same function; logs those that are taken. */
+static int check_free(const struct kpatch_patch *patch)
+{
+	const struct kpatch_target *target, *other;
+	int err = 0;
+
+	for_each_target(patch, target) {
+		other = find_target(target->ip);
+		if (!other)
+			continue;
+		pr_err("%s: %s,%lu: already patched by %s\n", patch->kpmod->name, target->func->old_name,
+		       target->func->old_sympos, other->patch->kpmod->name);
+		err = -EBUSY;
+	}
+	return err;
 }
 
 /* Wait until no CPU is in the handler, and no task in what called it. */
@@ -80,57 +88,70 @@ static void wait_for_handlers(void)
 	synchronize_rcu_tasks();
 }
 
-static int add_filter(unsigned long *ips, unsigned int nr)
+/*
+ * Let ftrace call the handler for the first @nr functions of the patch.
+ *
+ * IPMODIFY: no other user of ftrace may redirect the same functions.  PERMANENT: ftrace cannot be switched
+ * off (sysctl kernel.ftrace_enabled) while a patch is applied, which would silently undo it.
+ * With WITH_ARGS ftrace hands over enough of the registers, and more cheaply.
+ */
+static int attach(struct kpatch_patch *patch, size_t nr)
 {
 	int err;
 
-	err = ftrace_set_filter_ips(&redirect_ops, ips, nr, 0, 0);
-	if (!err && !nr_redirected) {
-		err = register_ftrace_function(&redirect_ops);
-		if (err)
-			ftrace_set_filter_ips(&redirect_ops, ips, nr, 1, 0);
-	}
-	if (!err)
-		nr_redirected += nr;
+	patch->ops = (struct ftrace_ops){
+		.func = redirect_handler,
+		.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT |
+			 (IS_ENABLED(CONFIG_HAVE_DYNAMIC_FTRACE_WITH_ARGS) ? 0 :
+									     FTRACE_OPS_FL_SAVE_REGS),
+	};
+	err = ftrace_set_filter_ips(&patch->ops, patch->ips, nr, 0, 0);
+	err = err ?: register_ftrace_function(&patch->ops);
+	if (err)
+		ftrace_free_filter(&patch->ops);
 	return err;
 }
 
-static void remove_filter(unsigned long *ips, unsigned int nr)
+static void detach(struct kpatch_patch *patch)
 {
-	int err = 0;
+	int err;
 
-	/* An empty filter would mean every function, so the last ones leave after the ops has. */
-	if (nr == nr_redirected)
-		err = unregister_ftrace_function(&redirect_ops);
-	err = err ?: ftrace_set_filter_ips(&redirect_ops, ips, nr, 1, 0);
+	err = unregister_ftrace_function(&patch->ops);
 	if (err) {
-		/* ftrace is broken and may call the handler for ever: so it must stay. */
-		pr_err("ftrace does not release %u functions: %pe\n", nr, ERR_PTR(err));
+		/* ftrace is broken, and may look at the ops and call the handler for ever: they must stay. */
+		pr_err("%s: ftrace does not let go: %pe\n", patch->kpmod->name, ERR_PTR(err));
+		kobject_get(&patch->kobj);
 		__module_get(THIS_MODULE);
 		return;
 	}
-	nr_redirected -= nr;
+	ftrace_free_filter(&patch->ops);
 }
 
-/* ftrace has refused the functions of a patch together; adding them singly shows which one it is. */
-static void name_conflict(const struct kpatch_patch *patch)
+/*
+ * ftrace has refused the functions of a patch together, and does not say which one it is about.  It
+ * refuses the first so many functions if that one is among them.
+ */
+static void name_conflict(struct kpatch_patch *patch)
 {
+	size_t good = 0, bad = patch->nr_targets;
 	const struct kpatch_target *target;
-	unsigned int nr = 0;
 
-	for_each_target(patch, target) {
-		int err = add_filter(&patch->ips[nr], 1);
+	while (bad - good > 1) {
+		size_t middle = good + (bad - good) / 2;
 
-		if (err) {
-			pr_err("%s: %s,%lu: ftrace refuses to redirect it: another user, such as a kernel livepatch, does so already or ftrace is switched off (%pe)\n",
-			       patch->kpmod->name, target->func->old_name, target->func->old_sympos,
-			       ERR_PTR(err));
-			break;
+		if (attach(patch, middle)) {
+			bad = middle;
+		} else {
+			detach(patch);
+			good = middle;
 		}
-		nr++;
 	}
-	if (nr)
-		remove_filter(patch->ips, nr);
+	for_each_target(patch, target) {
+		if (target->ip != patch->ips[good])
+			continue;
+		pr_err("%s: %s,%lu: ftrace refuses to redirect it: another user, such as a kernel livepatch, does so already, or ftrace is switched off\n",
+		       patch->kpmod->name, target->func->old_name, target->func->old_sympos);
+	}
 }
 
 /**
@@ -139,7 +160,8 @@ static void name_conflict(const struct kpatch_patch *patch)
  *
  * Nothing changes for their callers until the patch is applied.
  *
- * Return: 0, -EBUSY if one of them belongs to another user of ftrace, or another error of ftrace; logged.
+ * Return: 0, -EBUSY if one of them belongs to another patch or another user of ftrace, or another error of
+ * ftrace; logged.
  */
 int kpatch_redirect(struct kpatch_patch *patch)
 {
@@ -148,10 +170,12 @@ int kpatch_redirect(struct kpatch_patch *patch)
 
 	if (!patch->nr_targets)
 		return 0;
+	err = check_free(patch);
+	if (err)
+		return err;
 	for_each_target(patch, target)
 		hash_add_rcu(table, &target->node, target->ip);
-
-	err = add_filter(patch->ips, patch->nr_targets);
+	err = attach(patch, patch->nr_targets);
 	if (err) {
 		name_conflict(patch);
 		for_each_target(patch, target)
@@ -175,7 +199,7 @@ void kpatch_unredirect(struct kpatch_patch *patch)
 
 	if (!patch->nr_targets)
 		return;
-	remove_filter(patch->ips, patch->nr_targets);
+	detach(patch);
 	for_each_target(patch, target)
 		hash_del_rcu(&target->node);
 	wait_for_handlers();

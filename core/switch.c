@@ -37,7 +37,6 @@
 #include "internal.h"
 
 #include <linux/cpumask.h>
-#include <linux/ftrace.h>
 #include <linux/ktime.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>

@@ -12,7 +12,6 @@
  */
 #include "internal.h"
 
-#include <linux/ftrace.h>
 #include <linux/kallsyms.h>
 #include <linux/kprobes.h>
 #include <linux/rcupdate.h>

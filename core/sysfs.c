@@ -31,7 +31,7 @@ static struct kobj_attribute last_stop_ns_attr = __ATTR_RO(last_stop_ns);
 
 static ssize_t enabled_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
 {
-	return sysfs_emit(buf, "%d\n", to_patch(kobj)->applied);
+	return sysfs_emit(buf, "%d\n", READ_ONCE(to_patch(kobj)->applied));
 }
 
 static ssize_t enabled_store(struct kobject *kobj, struct kobj_attribute *attr, const char *buf,

@@ -155,12 +155,6 @@ static int verify_entry(const struct kpatch_patch *patch, const struct kpatch_fu
 		       patch->kpmod->name, func->old_name, func->old_sympos);
 		return -EINVAL;
 	}
-	other = kpatch_redirected(*ip);
-	if (other) {
-		pr_err("%s: %s,%lu: already patched by %s\n", patch->kpmod->name, func->old_name,
-		       func->old_sympos, other->patch->kpmod->name);
-		return -EBUSY;
-	}
 	for_each_target(patch, other) {
 		if (other->ip != *ip)
 			continue;
