@@ -20,7 +20,6 @@ the answer depends on: tree, configuration, compiler, makefiles, and this record
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import shlex
 import tempfile
@@ -285,6 +284,6 @@ def _option(tree: Path, source: str) -> str:
     return ""
 
 
-def as_json(command: CompileCommand) -> str:
-    """A command as readable JSON, for a stage folder."""
-    return json.dumps(asdict(command), indent=2) + "\n"
+def as_json(command: CompileCommand) -> dict[str, object]:
+    """A command as a value for a JSON file in a stage folder."""
+    return asdict(command)

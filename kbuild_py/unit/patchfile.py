@@ -260,7 +260,8 @@ def _path(place: str, part: Any) -> tuple[str, Problem | None]:
         if name.startswith("/"):
             return "", Problem(place, f"{name!r} is an absolute path", "make the patch with a/ and b/ (-p1)")
         if not name or name.startswith('"') or any(ord(char) < 33 or ord(char) == 127 for char in name):
-            return "", Problem(place, f"{name!r} is no name of a file of the kernel tree")
+            remedy = "the patch file's lines end in CR LF; make them end in LF" if name[-1:] == "\r" else ""
+            return "", Problem(place, f"{name!r} is no name of a file of the kernel tree", remedy)
         if ".." in PurePosixPath(name).parts:
             return "", Problem(place, f"{name!r} leaves the kernel tree")
         if not _stripped(name):

@@ -197,6 +197,12 @@ def _misfit(lines: list[SourceLine], part: FilePatch, hunk: Hunk, expected: int,
             f"this hunk is already applied: {part.path} has its new lines",
             "this kernel, or an earlier patch file of the manifest, has this change; take the hunk out",
         )
+    if any(_matches(lines, hunk.old, at) for at in range(len(lines) - len(hunk.old) + 1)):
+        return Problem(
+            place,
+            f"this hunk belongs above or into the one before it in {part.path}",
+            "make the patch again with git diff or diff -u",
+        )
     # Show the mismatch at the place that has most of the wanted lines, preferring the one the hunk names.
     at = max(
         [expected, *range(max(len(lines) - len(hunk.old), 0) + 1)],
@@ -214,10 +220,13 @@ def _misfit(lines: list[SourceLine], part: FilePatch, hunk: Hunk, expected: int,
             has = f"{line.place or f'{part.path}:{line.original}'} has\n    {_quoted(line)}"
         else:
             has = f"{part.path} has only {len(lines)} lines"
+        spaces = where < len(lines) and want.text.split() == lines[where].text.split()
         return Problem(
             shown(part.patch, want.number),
             f"this hunk does not apply: the patch expects\n{_quoted(want)}\n  but {has}",
-            "make the patch against this kernel's source",
+            "only white space differs (spaces for tabs, or CR at line ends?); make the patch with git diff"
+            if spaces
+            else "make the patch against this kernel's source",
         )
     raise AssertionError("a hunk that matches is no misfit")
 

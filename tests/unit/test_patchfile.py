@@ -151,6 +151,7 @@ def test_bytes_that_are_not_utf8_come_back() -> None:
             "--- a/fs/x.c\n+++ b/fs/x.c\n@@ -4,0 +5,2 @@ f\n+a\n+b\n",
             "x.patch:3: this hunk for 'fs/x.c' has no line of the old file",
         ),
+        (change("fs/x.c").replace("\n", "\r\n"), "lines end in CR LF"),
         (change("fs/x y.c"), "is no name of a file of the kernel tree"),
         (
             change("fs/x.c").replace("@@ -1,3 +1,3 @@", "@@ -1,4 +1,4 @@"),

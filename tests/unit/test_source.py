@@ -117,7 +117,18 @@ def test_no_fuzz() -> None:
 
 
 def test_white_space_counts() -> None:
-    assert "does not apply" in refused(TEN.replace("line 3", "line  3"), diff(TEN, TEN.replace("5", "x")))
+    text = refused(TEN.replace("line 3", "line  3"), diff(TEN, TEN.replace("5", "x")))
+    assert "does not apply" in text
+    assert "only white space differs" in text
+
+
+def test_hunks_in_the_wrong_order() -> None:
+    long = "".join(f"line {number};\n" for number in range(1, 101))
+    head, first, second = re.split(
+        r"^(?=@@)", diff(long, long.replace("e 9;", "x").replace("e 77;", "y")), flags=re.M
+    )
+    assert "belongs above or into the one before it" in refused(long, head + second + first)
+    assert "belongs above or into the one before it" in refused(long, head + first + first)
 
 
 def test_past_the_end() -> None:
