@@ -23,8 +23,9 @@ from pathlib import Path
 
 from kbuild_py.errors import refuse
 from kbuild_py.files import write_atomic
+from kbuild_py.kernel.hold import holding, wait_until_free
 from kbuild_py.progress import Step
-from kbuild_py.run import Completed, failed, run
+from kbuild_py.run import Completed, run
 
 # Settings of the system which name its state, or programs to run; everything else is kept.
 _LEFT_OUT = re.compile(
@@ -37,7 +38,6 @@ _NETWORK = re.compile(
     re.I,
 )
 _NO_SPACE = re.compile(r"No space left|enough free space", re.I)
-_GONE = re.compile(r"\b404\b|Unable to find|Can't find a source|Hash Sum mismatch|unexpected size", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,9 @@ class Archive:
         `UserError` for what the user can mend (network, full disk).  apt verifies what it downloads."""
         folder.mkdir(parents=True, exist_ok=True)
         words = [f"{package.name}={package.version}" for package in packages]
-        argv = ["apt-get", "download", "-q", *words]
+        hold = folder / ".lock"
+        wait_until_free(hold, "waiting for an interrupted download to end")
+        argv = [*holding(hold), "apt-get", "download", "-q", *words]
         with _watched(folder, packages, step):
             result = self._apt(argv, cwd=folder)
         if result.status == 0:
@@ -134,9 +136,7 @@ class Archive:
                 f"the archive cannot be reached\n{said}",
                 "check the network and build again; the packages that came whole are kept",
             )
-        if _GONE.search(said):
-            raise Unavailable(said)
-        raise failed(argv, folder, result)
+        raise Unavailable(said or result.stderr)
 
     def _apt(
         self, argv: Sequence[str], *, cwd: Path | None = None, timeout: float | None = None

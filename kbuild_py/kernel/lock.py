@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from kbuild_py.errors import Problems, UserError, refuse
-from kbuild_py.files import cache_folder, locked, read_json, write_atomic, write_json
+from kbuild_py.files import cache_folder, read_json, write_atomic, write_json
 from kbuild_py.kernel.apt import Archive, Package
+from kbuild_py.kernel.hold import taken
 from kbuild_py.manifest.model import KernelDescription
 from kbuild_py.progress import step
 from kbuild_py.run import run
@@ -165,9 +166,13 @@ def system_archive(description: KernelDescription) -> Archive:
     """The private apt state over the system's sources."""
     architecture = debian_architecture(description)
     archive = Archive(cache_folder() / "apt" / architecture, architecture)
-    with locked(cache_folder() / "apt.lock"):
+    with taken(_apt_lock(), "waiting for another build that uses apt"):
         archive.configure()  # the system's configuration may have changed
     return archive
+
+
+def _apt_lock() -> Path:
+    return cache_folder() / "apt.lock"
 
 
 def debian_architecture(description: KernelDescription) -> str:
@@ -183,7 +188,7 @@ def debian_architecture(description: KernelDescription) -> str:
 
 def refresh(archive: Archive) -> str:
     """Fetch the package lists, shown as a step; returns what apt complained about."""
-    with locked(cache_folder() / "apt.lock"), step("fetching the package lists"):
+    with taken(_apt_lock(), "waiting for another build that uses apt"), step("fetching the package lists"):
         return archive.update()
 
 

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kbuild_py.errors import Problems, UserError, refuse
-from kbuild_py.files import cache_folder, locked, sha256_file
+from kbuild_py.files import cache_folder, sha256_file
 from kbuild_py.kernel.apt import Archive, Package, Unavailable
+from kbuild_py.kernel.hold import holding, taken
 from kbuild_py.kernel.lock import Lock, lock_path, missing_version, refresh, system_archive
 from kbuild_py.manifest.model import KernelDescription
 from kbuild_py.progress import say, step
@@ -50,7 +51,7 @@ def need_room(folder: Path, size: int, what: str) -> None:
 
 def fetch(description: KernelDescription, lock: Lock) -> None:
     """Bring all packages of `lock` into the store; those that are there are not asked for again."""
-    with locked(cache_folder() / "packages.lock"):
+    with taken(cache_folder() / "packages.lock", "waiting for another build that downloads"):
         missing = [package for package in lock.packages if not stored(package).exists()]
         if not missing:
             return
@@ -89,6 +90,11 @@ def _get(archive: Archive, packages: Sequence[Package], description: KernelDescr
     problems.raise_if_any()
     # One folder for all downloads: whoever comes next goes on with the packages that came whole.
     folder = cache_folder() / "packages" / "partial"
+    for package in packages:
+        path = folder / package.file_name
+        # apt takes a file of the right size for the right file.
+        if path.exists() and path.stat().st_size >= package.size and sha256_file(path) != package.sha256:
+            path.unlink()
     size = sum(package.size for package in packages)
     with step(
         f"downloading {len(packages)} packages of linux {packages[0].version}, {size >> 20} MB"
@@ -163,8 +169,8 @@ def verify(path: Path, package: Package) -> None:
         )
 
 
-def unpack(package: Package, folder: Path) -> None:
-    """Unpack a stored package's files into `folder`, after verifying it."""
+def unpack(package: Package, folder: Path, hold: Path) -> None:
+    """Unpack a stored package's files into `folder`, after verifying it.  `hold`: see hold.py."""
     path = stored(package)
     verify(path, package)
-    run(["dpkg-deb", "-x", path, folder])
+    run([*holding(hold), "dpkg-deb", "-x", path, folder])

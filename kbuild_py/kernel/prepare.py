@@ -23,9 +23,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kbuild_py.errors import Problem, Problems, refuse
-from kbuild_py.files import cache_folder, locked, read_json, sha256, write_atomic, write_json
+from kbuild_py.files import cache_folder, read_json, sha256, write_atomic, write_json
 from kbuild_py.kernel import compiler, config, headers, image, kbuild, packages, symbols, tree
 from kbuild_py.kernel.apt import Package
+from kbuild_py.kernel.hold import taken, wait_until_free
 from kbuild_py.kernel.lock import Lock, PackageNames, package_names, read_lock
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.manifest.model import KernelDescription
@@ -82,6 +83,11 @@ class Workshop:
     def result(self) -> Path:
         return self.folder / "kernel.json"
 
+    @property
+    def hold(self) -> Path:
+        """The lock that programs hold which write here."""
+        return self.folder.with_name(f"{self.folder.name}.hold")
+
     def marker(self, name: str) -> Path:
         """The file that says that a step is done."""
         return self.folder / "steps" / f"{name}.json"
@@ -118,7 +124,7 @@ def fetch(shop: Workshop) -> None:
 
 def unpack_image(shop: Workshop) -> None:
     """The boot image and its modules are unpacked."""
-    packages.unpack(shop.package(shop.names.image), _empty(shop.image))
+    packages.unpack(shop.package(shop.names.image), _empty(shop.image), shop.hold)
     if not shop.boot_image.exists():
         raise refuse(shop.boot_image, "the image package does not have it; its layout is not known")
 
@@ -127,7 +133,7 @@ def unpack_headers(shop: Workshop) -> None:
     """The headers packages make one build folder; their configuration is the image's."""
     root = _empty(shop.folder / "headers")
     for name in (shop.names.headers, shop.names.common, shop.names.kbuild):
-        packages.unpack(shop.package(name), root)
+        packages.unpack(shop.package(name), root, shop.hold)
     headers.relocate(shop.headers)
     shipped = (shop.headers / ".config").read_text()
     Problems([*_published(shop, shipped)]).raise_if_any()
@@ -140,7 +146,7 @@ def _published(shop: Workshop, shipped: str) -> list[Problem]:
     boot = shop.image / "boot" / f"config-{shop.lock.release}"
     problems = list(config.disagreement(shipped, boot.read_text(), boot))
     folder = _empty(shop.folder / "config-package")
-    packages.unpack(shop.package(shop.names.config), folder)
+    packages.unpack(shop.package(shop.names.config), folder, shop.hold)
     flavour = shop.description.flavour
     featureset, name = ("rt", flavour.removeprefix("rt-")) if flavour.startswith("rt-") else ("none", flavour)
     found = [
@@ -179,22 +185,24 @@ def recover_symbols(shop: Workshop) -> None:
 def unpack_source(shop: Workshop) -> None:
     """The source tree is unpacked."""
     folder = _empty(shop.folder / "source-package")
-    packages.unpack(shop.package(shop.names.source), folder)
+    packages.unpack(shop.package(shop.names.source), folder, shop.hold)
     tarball = folder / "usr" / "src" / f"{shop.names.source[0]}.tar.xz"
     if not tarball.exists():
         raise refuse(tarball, "the source package does not have it; its layout is not known")
-    tree.unpack(tarball, shop.tree)
+    tree.unpack(tarball, shop.tree, shop.hold)
     shutil.rmtree(folder)
 
 
 def configure(shop: Workshop) -> None:
     """The tree has the shipped configuration, to the letter."""
-    tree.configure(shop.tree, shop.config, shop.arguments(), shop.log("configure"))
+    tree.configure(shop.tree, shop.config, shop.arguments(), shop.log("configure"), shop.hold)
 
 
 def make_prepare(shop: Workshop) -> None:
     """Single objects can be compiled, and the tree's headers are those of the shipped kernel."""
-    tree.prepare(shop.tree, shop.headers, shop.description.arch, shop.arguments(), shop.log("prepare"))
+    tree.prepare(
+        shop.tree, shop.headers, shop.description.arch, shop.arguments(), shop.log("prepare"), shop.hold
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +250,8 @@ def prepare(description: KernelDescription) -> TargetKernel:
     kernel = prepared(description)
     if kernel is None:
         shop = workshop(description)
-        with locked(shop.folder.with_name(f"{shop.folder.name}.lock")):
+        waiting = f"waiting for another build that prepares {shop.lock.release}"
+        with taken(shop.folder.with_name(f"{shop.folder.name}.lock"), waiting):
             kernel = prepared(description) or _prepare(shop)
     compiler.require(config.string(config.parse(kernel.config.read_text()), "CC_VERSION_TEXT"))
     return kernel
@@ -250,6 +259,7 @@ def prepare(description: KernelDescription) -> TargetKernel:
 
 def _prepare(shop: Workshop) -> TargetKernel:
     tree.require_tools()
+    wait_until_free(shop.hold, f"waiting for what an interrupted build of {shop.lock.release} left running")
     shop.folder.mkdir(parents=True, exist_ok=True)
     if any(shop.marker(name).with_suffix(".begun").exists() for name in TREE_STEPS):
         for name in TREE_STEPS:

@@ -10,7 +10,8 @@ kernel's own build, generated ones included: each of them must be in the tree wi
 finds a wrong source version, a wrong option, and a wrong compiler or assembler as far as headers tell.
 
 The tree is made in its final place, since kbuild records absolute paths of the tools that it builds; until
-its step is marked as done (prepare.py) nobody uses it, and an interrupted attempt is removed.
+its step is marked as done (prepare.py) nobody uses it, and an interrupted attempt is removed.  All programs
+that write into it hold the lock `hold` (hold.py).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from kbuild_py.errors import Problems, UserError, refuse
 from kbuild_py.files import write_atomic
 from kbuild_py.kernel import config, kbuild
 from kbuild_py.kernel.headers import common_folder
+from kbuild_py.kernel.hold import holding
 from kbuild_py.run import find, run
 
 # What every tree's preparation runs besides the compiler.  Tools that only some configurations need (pahole)
@@ -53,26 +55,27 @@ def require_tools() -> None:
     problems.raise_if_any()
 
 
-def unpack(tarball: Path, tree: Path) -> None:
+def unpack(tarball: Path, tree: Path, hold: Path) -> None:
     """Unpack the source tarball; `tree` is emptied first."""
     if tree.exists():
         shutil.rmtree(tree)
     tree.mkdir(parents=True)
     # xz can use all processors for a tarball that was compressed in blocks, as Debian's are.
-    run(["tar", "-C", tree, "--strip-components=1", "--use-compress-program=xz -T0", "-xf", tarball])
+    options = ("--strip-components=1", "--use-compress-program=xz -T0")
+    run([*holding(hold), "tar", "-C", tree, *options, "-xf", tarball])
 
 
-def configure(tree: Path, shipped: Path, arguments: tuple[str, ...], log: Path) -> None:
+def configure(tree: Path, shipped: Path, arguments: tuple[str, ...], log: Path, hold: Path) -> None:
     """Give the tree the shipped configuration; refuse every option that this machine would change."""
     text = shipped.read_text()
     write_atomic(tree / ".config", text)
-    _make(tree, arguments, ["olddefconfig"], log)
+    _make(tree, arguments, ["olddefconfig"], log, hold)
     Problems(config.drift(text, (tree / ".config").read_text(), shipped)).raise_if_any()
 
 
-def prepare(tree: Path, headers: Path, arch: str, arguments: tuple[str, ...], log: Path) -> None:
+def prepare(tree: Path, headers: Path, arch: str, arguments: tuple[str, ...], log: Path, hold: Path) -> None:
     """`make prepare`, and the comparison with the packaged headers."""
-    _make(tree, arguments, [f"-j{os.cpu_count() or 1}", "prepare"], log)
+    _make(tree, arguments, [f"-j{os.cpu_count() or 1}", "prepare"], log, hold)
     for path in _MADE_LATER:
         if (headers / path).exists() and not (tree / path).exists():
             shutil.copyfile(headers / path, tree / path)
@@ -101,9 +104,9 @@ def differing_headers(tree: Path, headers: Path, arch: str) -> Iterator[Path]:
                     yield relative
 
 
-def _make(tree: Path, arguments: tuple[str, ...], targets: list[str], log: Path) -> None:
+def _make(tree: Path, arguments: tuple[str, ...], targets: list[str], log: Path, hold: Path) -> None:
     try:
-        run(["make", "-C", tree, *arguments, *targets], env=kbuild.ENVIRONMENT, log=log)
+        run([*holding(hold), "make", "-C", tree, *arguments, *targets], env=kbuild.ENVIRONMENT, log=log)
     except UserError as error:
         first = error.problems[0]
         said = log.read_text() if log.exists() else ""

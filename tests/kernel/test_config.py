@@ -93,7 +93,7 @@ def small_tree(debian12: TargetKernel, tmp_path_factory: pytest.TempPathFactory)
 
 def configure(kernel: TargetKernel, folder: Path, shipped: Path, log: Path) -> None:
     arguments = kbuild.arguments(kernel.headers / "include" / "generated", kernel.arch, kernel.compiler)
-    tree.configure(folder, shipped, arguments, log)
+    tree.configure(folder, shipped, arguments, log, log.with_name("hold"))
 
 
 @pytest.mark.kernel
