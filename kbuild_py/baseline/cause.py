@@ -42,13 +42,18 @@ NO_OBJTOOL = "objtool has not rewritten the object's jump labels, or did so with
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One decoded instruction; `target` names what its relocation or its branch leads to, if anything."""
+    """One decoded instruction.
+
+    target:  what its relocation or its branch leads to, if anything
+    aliases: other names of the target
+    """
 
     offset: int
     mnemonic: str
     operands: str
     target: str
     relocated: bool
+    aliases: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.mnemonic} {self.target if self.is_branch and self.target else self.operands}".strip()
@@ -114,9 +119,8 @@ _FIELD = re.compile(r"(?<=[+-] )(?:0x)?[0-9a-f]+(?=\])")
 
 
 def _same_target(ours: Instruction, theirs: Instruction) -> bool:
-    """Whether two branches may lead to the same function; of a section's name only the end is compared."""
-    name = theirs.target.split("+")[0]
-    return ours.target == name or ours.target.endswith(f".{name}") or ours.target.startswith(".")
+    """Whether two branches may lead to the same function, as far as a section's name can tell."""
+    return ours.target.startswith(".") or ours.target in theirs.aliases
 
 
 def _kind(pair: tuple[Instruction, Instruction] | None) -> str:
@@ -165,9 +169,12 @@ def _decode(context: Context, code: bytes, address: int, fields: dict[int, str])
         offset = at - address
         names = [fields[field] for field in range(offset, offset + size) if field in fields]
         target = names[0] if names else ""
+        aliases = frozenset[str]()
         if not target and operands.startswith("0x") and (mnemonic[0] == "j" or mnemonic == "call"):
-            target = context.place_name(int(operands, 16))
-        yield Instruction(offset, mnemonic, operands, target, bool(names))
+            leads_to = int(operands, 16)
+            target = context.place_name(leads_to)
+            aliases = frozenset(one.name for one in context.names.containing(leads_to))
+        yield Instruction(offset, mnemonic, operands, target, bool(names), aliases)
 
 
 def with_causes(context: Context, proof: Proof) -> Proof:

@@ -23,7 +23,7 @@ from typing import Protocol
 from kbuild_py.baseline.proof import Difference
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.arch import RelocationType, Semantic, architecture
-from kbuild_py.elf.object import SHN_ABS, SHN_COMMON, ObjectFile, Relocation, Section, Symbol
+from kbuild_py.elf.object import SHN_ABS, ObjectFile, Relocation, Section, Symbol
 from kbuild_py.kernel.image import ImageSymbol
 
 WORD = 1 << 64
@@ -279,8 +279,3 @@ def named_like(symbol: Symbol, entry: ImageSymbol) -> bool:
     if symbol.bind == elf.STB_WEAK:
         return entry.type in "WV"
     return entry.type.isupper()
-
-
-def is_common(symbol: Symbol) -> bool:
-    """Whether the linker makes room for this variable, wherever it likes."""
-    return symbol.section == SHN_COMMON
