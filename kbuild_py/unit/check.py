@@ -8,6 +8,7 @@ All of it is looked at before anything is reported, so that a user sees every pr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,9 @@ def check_patches(kernel: TargetKernel, patches: Sequence[Path]) -> tuple[Transl
 
 def check_compiler(kernel: TargetKernel) -> None:
     """Refuse a compiler that is not the very one that compiled the kernel."""
-    options = config.parse(decode(kernel.config.read_bytes()))
-    compiler.require(config.string(options, "CC_VERSION_TEXT"))
+    text = decode(kernel.config.read_bytes())
+    line = re.search(r"^CONFIG_CC_VERSION_TEXT=.*$", text, re.MULTILINE)
+    compiler.require(config.string(config.parse(line[0] if line else ""), "CC_VERSION_TEXT"))
 
 
 def _read_sources(kernel: TargetKernel, parts: Sequence[FilePatch], problems: Problems) -> dict[str, str]:

@@ -20,6 +20,7 @@ the answer depends on: tree, configuration, compiler, makefiles, and this record
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shlex
 import tempfile
@@ -101,7 +102,7 @@ def module_objtool(kernel: TargetKernel) -> tuple[str, ...]:
 def nearest_source(tree: Path, path: str) -> str | None:
     """The C source of the tree whose path is most like `path`: same file name first, then same folder."""
     name = PurePosixPath(path).name
-    same = [str(found.relative_to(tree)) for found in tree.rglob(name) if found.is_file()]
+    same = [str((Path(found) / name).relative_to(tree)) for found, _, names in os.walk(tree) if name in names]
     close = difflib.get_close_matches(path, same, 1, 0.0)
     if not close:
         folder = (tree / path).parent
@@ -193,6 +194,8 @@ def _understand(
     kernel: TargetKernel, source: str, answer: dict[str, object], folder: Path
 ) -> CompileCommand | NotPatchable:
     """The command that an answer holds, or why the file cannot be patched."""
+    if "command" not in answer:
+        return NotPatchable("has no rule in kbuild that compiles it", "leave the file out of the patch")
     linked = str(answer.get("linked", "")).split()
     module = str(answer.get("module", ""))
     if "vmlinux" in linked:
@@ -255,7 +258,10 @@ def _not_built(kernel: TargetKernel, source: str) -> NotPatchable:
         if option
         else "leave the file out of the patch, or name a kernel that has it"
     )
-    return NotPatchable(f"is built neither into vmlinux nor into a module of kernel {kernel.name}", remedy)
+    return NotPatchable(
+        f"is put neither into vmlinux nor into a module by its folder's makefile (kernel {kernel.name})",
+        remedy,
+    )
 
 
 def _included_by(tree: Path, source: str) -> list[str]:

@@ -57,7 +57,7 @@ def test_every_problem_at_once(
         "'fs/exek.c' is not in the kernel tree\n  hint: did you mean 'fs/exec.c'?",
         "this hunk does not apply: the patch expects\n    was never there\n",
         "test.patch:1: fs/ext4/super.c is part of the module ext4",
-        "mm/kasan/common.c is built neither into vmlinux nor into a module of kernel debian-12-amd64",
+        "mm/kasan/common.c is put neither into vmlinux nor into a module by its folder's makefile",
         "kernel/sched/clock.c is no translation unit of its own: kernel/sched/build_utility.c includes it",
     ]
     assert len(found) == len(expected)
@@ -69,7 +69,7 @@ def test_the_option_of_a_file_that_is_not_built(
     debian12: TargetKernel, patch_file: Callable[..., Path]
 ) -> None:
     (problem,) = problems(debian12, patch_file({"kernel/gcov/base.c": add}))
-    assert "is built neither into vmlinux nor" in problem
+    assert "is put neither into vmlinux nor" in problem
     (problem,) = problems(debian12, patch_file({"mm/cma.c": add}))
     assert "hint: the file belongs to CONFIG_CMA, which this kernel does not set" in problem
 

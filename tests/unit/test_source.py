@@ -286,7 +286,7 @@ def edits(draw: st.DrawFn) -> tuple[str, str, dict[str, range]]:
 
 @needs_gcc
 @given(edits())
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 def test_unchanged_lines_keep_their_numbers(edit: tuple[str, str, dict[str, range]]) -> None:
     old, new, blocks = edit
     patch = diff(old, new)
