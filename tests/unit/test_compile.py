@@ -7,8 +7,9 @@ import os
 import random
 import re
 import shlex
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ FILES = (
 
 
 @pytest.fixture(scope="session")
-def kbuilt(debian12: TargetKernel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kbuilt(debian12: TargetKernel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the tree in which kbuild itself has compiled FILES with PAIR_FLAGS."""
     copy = tmp_path_factory.mktemp("kbuild") / "tree"
     # Links for sources; real copies of all that make might write to.
@@ -98,7 +99,8 @@ def kbuilt(debian12: TargetKernel, tmp_path_factory: pytest.TempPathFactory) -> 
         capture_output=True,
         env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"},
     )
-    return copy
+    yield copy
+    shutil.rmtree(copy)
 
 
 @pytest.fixture(scope="session")
