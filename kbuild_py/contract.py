@@ -28,7 +28,8 @@ class Replacement:
     name:         the symbol, in the image and in the patch object
     function:     the function of the source that it belongs to
     address, size: in the image
-    parts:        its unlikely parts (name, address, size)
+    parts:        other old code that it stands for (name, address, size): its unlikely parts, and functions
+                  that cannot be redirected and only their callers reach (delta/carry.py)
     force_unsafe: as declared
     """
 
@@ -66,17 +67,18 @@ def check(
     if not changed:
         problems.add(place, "the patch changes no function of this kernel", "build a patch that changes code")
     _compare(declared, changed, deltas, place, problems)
+    carriers = _carriers(declared, changed)
     results = []
     for source, function in changed:
-        proven = _proven(proofs[source], source, function, problems)
+        proven = _proven(proofs[source], source, function["original_name"], problems)
         if proven is None:
             continue
         entry, parts = proven
-        forced = any(
-            item.force_unsafe
-            for item in declared or ()
-            if _is_declared(item, source, function["source_name"])
-        )
+        for name in function.get("carries", ()):
+            carried = _proven(proofs[source], source, name, problems)
+            if carried is not None and carriers[source, name] == function["name"]:
+                parts = [*parts, carried[0], *carried[1]]
+        forced = _is_forced(declared, source, function)
         cold = tuple((part.name, part.address or 0, part.size) for part in parts)
         results.append(
             Replacement(
@@ -95,6 +97,25 @@ def check(
 
 def _is_declared(item: Function, source: str, name: str) -> bool:
     return item.name == name and item.source in (None, source)
+
+
+def _is_forced(declared: Sequence[Function] | None, source: str, function: dict[str, Any]) -> bool:
+    found = [item for item in declared or () if _is_declared(item, source, function["source_name"])]
+    return any(item.force_unsafe for item in found)
+
+
+def _carriers(
+    declared: Sequence[Function] | None, changed: Iterable[tuple[str, dict[str, Any]]]
+) -> dict[tuple[str, str], str]:
+    """(source, carried function) -> the one replaced function that answers for its old code.
+
+    Nobody looks for the old code of a forced one, so another is taken where there is one.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for source, function in sorted(changed, key=lambda item: _is_forced(declared, *item)):
+        for name in function.get("carries", ()):
+            found.setdefault((source, name), function["name"])
+    return found
 
 
 def _compare(
@@ -139,7 +160,7 @@ def _compare(
                 item.place,
                 f"{item.name} is declared and does not change",
                 "remove it from functions, or correct its name or source; if the patch edits it, every "
-                "caller has it inlined, and those are what changes",
+                "caller has it inlined or it cannot be redirected, and the callers are what changes",
             )
 
 
@@ -148,10 +169,9 @@ def _reasons(function: dict[str, Any]) -> str:
 
 
 def _proven(
-    proof: Proof, source: str, function: dict[str, Any], problems: Problems
+    proof: Proof, source: str, name: str, problems: Problems
 ) -> tuple[FunctionProof, list[FunctionProof]] | None:
     """The proofs of a changed function and of its unlikely parts; None with a problem when one is missing."""
-    name = function["original_name"]
     family = [item for item in proof.functions if item.name == name or _is_part(item.name, name)]
     missing = [item for item in family if item.state is not State.PROVEN]
     for item in missing:

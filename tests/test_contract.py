@@ -108,6 +108,19 @@ def test_unlikely_parts_come_with_their_function_only() -> None:
     assert found.parts == (("f.isra.0.cold", BASE + 0x400, 0x10),)
 
 
+def test_one_caller_that_is_not_forced_stands_for_the_old_code_of_what_cannot_be_redirected() -> None:
+    changed = delta(
+        function("body", replaces=False), function("e", carries=["body"]), function("g", carries=["body"])
+    )
+    proven = {"fs/a.c": proof("body", "body.cold", "e", "g")}
+    first, second = check(manifest("e", "g"), {"fs/a.c": changed}, proven)
+    assert first.parts == (("body", BASE, 0x10), ("body.cold", BASE + 0x100, 0x10))
+    assert second.parts == ()
+    declared = manifest(Function("e", None, True, "m.yaml:10:9"), Function("g", None, False, "m.yaml:11:9"))
+    first, second = check(declared, {"fs/a.c": changed}, proven)
+    assert first.parts == () and [name for name, _, _ in second.parts] == ["body", "body.cold"]
+
+
 def test_a_part_of_the_original_counts_although_the_patched_has_none() -> None:
     (found,) = check(manifest("f"), {"fs/a.c": delta(function("f"))}, {"fs/a.c": proof("f", "f.cold")})
     assert [name for name, _, _ in found.parts] == ["f.cold"]

@@ -68,6 +68,12 @@ def _functions(comparison: Comparison, selection: Selection, output: Output) -> 
         piece, old = patched.pieces[number], comparison.correlation.to_original.get(number)
         before = original.pieces[old] if old is not None else None
         local = original.is_local(before) if before is not None else patched.is_local(piece)
+        replaces = before is not None and names.cold_parent(piece.name) is None
+        replaces = replaces and number not in selection.carried.callers
+        carried = tuple(
+            original.pieces[comparison.correlation.to_original[other]].name
+            for other in selection.carried.by(number)
+        )
         found.append(
             ChangedFunction(
                 name=output.names[number],
@@ -78,9 +84,10 @@ def _functions(comparison: Comparison, selection: Selection, output: Output) -> 
                 section=patched.section_of(piece).name,
                 status=Status.NEW if before is None else Status.CHANGED,
                 local=local,
-                replaces=before is not None and names.cold_parent(piece.name) is None,
+                replaces=replaces,
                 size=piece.size,
                 why=why,
+                carries=carried if replaces else (),
             )
         )
     return found

@@ -24,7 +24,6 @@ _DATA = (Role.DATA, Role.BSS, Role.RODATA)
 _EXPORT_SECTIONS = ("__ksymtab", "___ksymtab", "__kcrctab", "___kcrctab", ".export_symbol", "__kflagstab")
 _MODULE_INFO_SECTIONS = (".modinfo", "__param", "__modver", ".gnu.linkonce.this_module", "__versions")
 _COMMON = (SHN_COMMON, SHN_X86_64_LCOMMON)
-_FENTRY_REACH = 16  # An ENDBR, and padding that some compilers put first, may stand before the call.
 
 
 def same_unit(original: ObjectFile, patched: ObjectFile) -> Iterator[Verdict]:
@@ -167,7 +166,7 @@ def _moved_functions(comparison: Comparison, selection: Selection) -> Iterator[V
 
 
 def _not_redirectable(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
-    """Each changed function has a place where ftrace hooks it."""
+    """Each changed function has a place where ftrace hooks it, or callers that have."""
     original, patched = comparison.original, comparison.patched
     for number, reasons in selection.reasons.items():
         piece = patched.pieces[number]
@@ -180,22 +179,13 @@ def _not_redirectable(comparison: Comparison, selection: Selection) -> Iterator[
         if NOINSTR.match(section):
             cause = f"'{old.name}' in {section} changed ({why})"
             yield Verdict(rules.NOINSTR, original.place(old, old.base), cause)
-        elif not has_fentry(original, old):
-            cause = f"'{old.name}' changed ({why}), and has no call for ftrace at its start"
+        elif number in selection.carried.obstacles:
+            obstacle = selection.carried.obstacles[number]
+            cause = (
+                f"'{old.name}' changed ({why}), and has no call for ftrace at its start; patching its "
+                f"callers is not enough: {obstacle}"
+            )
             yield Verdict(rules.NO_FENTRY, original.place(old, old.base), cause)
-
-
-def has_fentry(anatomy: Anatomy, piece: Piece) -> bool:
-    """ftrace can hook the function: it calls __fentry__ at its start, or a table says where it may."""
-    for link in anatomy.links_of(piece):
-        if link.offset - piece.base >= _FENTRY_REACH:
-            break
-        if link.name in anatomy.machine.fentry:
-            return True
-    return any(
-        anatomy.section_of(anatomy.pieces[entry]).name in ("__mcount_loc", "__patchable_function_entries")
-        for entry in anatomy.entries.get(piece.number, ())
-    )
 
 
 def _lost_statics(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:

@@ -36,6 +36,7 @@ class Cause(Enum):
     PARENT = "parent"  # it is the unlikely part of a changed function
     NEW = "new"  # the original does not have it
     CLONE = "clone"  # the compiler made a clone that the original does not have
+    CALLS = "calls"  # it calls a changed function that cannot be redirected
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,10 @@ class ChangedFunction:
     aliases:       other names of the same function (a system call has several)
     section:       its section's name
     local:         a static function, as the original object (or for a new one, the patched) has it
-    replaces:      the kernel's function is to be redirected to this one; false for new functions and for
-                   unlikely parts (`.cold`), which only their parent reaches
+    replaces:      the kernel's function is to be redirected to this one; false for new functions, for
+                   unlikely parts (`.cold`), which only their parent reaches, and for functions that
+                   their callers carry (carry.py)
+    carries:       functions (names in the original) that cannot be redirected and that this one reaches
     size:          bytes of code in the output
     """
 
@@ -74,6 +77,7 @@ class ChangedFunction:
     replaces: bool
     size: int
     why: tuple[Why, ...]
+    carries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,7 @@ class Delta:
                     "status": function.status.value,
                     "local": function.local,
                     "replaces": function.replaces,
+                    "carries": list(function.carries),
                     "size": function.size,
                     "why": [
                         {"cause": why.cause.value, "text": why.text, "offset": why.offset}

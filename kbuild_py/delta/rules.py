@@ -59,7 +59,10 @@ NO_FENTRY = Rule(
     "A changed function cannot be redirected",
     "change its callers instead, or leave it as it is",
     "Redirection uses the call that the compiler puts at a function's start for ftrace. Functions marked "
-    "`notrace` or `noinstr`, functions of files that are compiled without it, and assembly have none.",
+    "`notrace`, `noinstr` or `inline` (where the compiler does not inline them), those of files that are "
+    "compiled without it, and assembly have none. A static one that is called directly, and reached in no "
+    "other way, is patched through its callers. This one is reached from elsewhere, or its callers have no "
+    "such call either.",
 )
 NOINSTR = Rule(
     "noinstr-text",

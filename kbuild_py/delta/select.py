@@ -9,6 +9,8 @@ the shipped pieces reach:
 - what it does not have (a new variable) is shipped;
 - what has no identity (strings, constants, switch tables, `__func__`, a lock class key) is shipped;
 - table entries are shipped with the code that they are about, and what these reach, as well.
+
+A changed function that ftrace cannot redirect brings its callers (carry.py).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Piece
+from kbuild_py.delta.carry import Carried, carry
 from kbuild_py.delta.compare import Comparison
 from kbuild_py.delta.correlate import cold_families
 from kbuild_py.delta.model import Cause, Why
@@ -36,12 +39,14 @@ class Selection:
     included: all pieces, functions among them
     reached:  an included piece that is no function -> the piece for whose sake it is included
     families: function -> the other functions (its unlikely part, its parent) that go with it
+    carried:  changed functions that cannot be redirected, with their callers
     """
 
     reasons: Mapping[int, tuple[Why, ...]]
     included: frozenset[int]
     reached: Mapping[int, int]
     families: Mapping[int, tuple[int, ...]]
+    carried: Carried
 
 
 def select(comparison: Comparison) -> Selection:
@@ -60,13 +65,17 @@ def select(comparison: Comparison) -> Selection:
             why = comparison.why(comparison.original.pieces[old], piece)
             if why is not None:
                 reasons[piece.number].append(why)
-    for number in sorted(reasons):
-        for other in families.get(number, ()):
-            if other not in reasons:
-                reasons[other].append(_relative(patched, number, other))
+    _add_relatives(patched, families, reasons)
+    carried = carry(correlation, sorted(reasons), families)
+    for number, callers in carried.callers.items():
+        for caller in callers:
+            if caller not in reasons:
+                text = f"calls {patched.pieces[number].name}, which changed and cannot be redirected"
+                reasons[caller].append(Why(Cause.CALLS, text))
+    _add_relatives(patched, families, reasons)
     included, reached = _closure(comparison, reasons)
     ordered = {number: tuple(reasons[number]) for number in sorted(reasons)}
-    return Selection(ordered, frozenset(included), reached, families)
+    return Selection(ordered, frozenset(included), reached, families, carried)
 
 
 def _new(name: str, known: Set[str]) -> Why:
@@ -74,6 +83,16 @@ def _new(name: str, known: Set[str]) -> Why:
     if names.is_clone(name) and source in known:
         return Why(Cause.CLONE, f"part or clone of {source} that the original does not have")
     return Why(Cause.NEW, "the original does not have it")
+
+
+def _add_relatives(
+    anatomy: Anatomy, families: Mapping[int, tuple[int, ...]], reasons: dict[int, list[Why]]
+) -> None:
+    """A function and its unlikely part go together."""
+    for number in sorted(reasons):
+        for other in families.get(number, ()):
+            if other not in reasons:
+                reasons[other].append(_relative(anatomy, number, other))
 
 
 def _relative(anatomy: Anatomy, number: int, other: int) -> Why:

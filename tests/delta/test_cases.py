@@ -46,6 +46,9 @@ def test_case(name: str, tmp_path: Path) -> None:
     assert {key: function.status.value for key, function in found.items()} == expected["functions"]
     for function, cause in expected.get("causes", {}).items():
         assert found[function].why[0].cause.value == cause, found[function].why
+    for function, carried in expected.get("carries", {}).items():
+        assert sorted(found[function].carries) == carried
+        assert found[function].replaces == bool(carried)
     _same_names(
         {item.name for item in result.data if not plain(item.name).startswith("__func__")}, expected, "data"
     )

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which functions can be redirected, and who carries those that cannot.
+
+ftrace redirects a function by the call that the compiler put at its start.  An `inline` function that the
+compiler did not inline has none (the kernel's `inline` says `notrace`), and the body of most system calls
+is one: `__do_sys_swapon`, which two entry points call.  Such a function needs no redirection when nobody
+can get to it any more.  If every way to it is a direct call from code of this file, then these callers are
+shipped and redirected, and they call the new function.
+
+The old code may still be running when the patch is applied, even with none of its callers on the stack (a
+caller that ends with the call jumps).  So whoever carries a function stands for its old code, too: the
+stack check looks for it (`carries` in the account).
+
+A function whose address is known elsewhere (a table of operations, another file) cannot be carried.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from kbuild_py.delta import names
+from kbuild_py.delta.anatomy import Anatomy, Kind, Link, Piece
+from kbuild_py.delta.correlate import Correlation
+from kbuild_py.delta.machine import is_branch
+from kbuild_py.delta.sections import ADDRESSABLE, NOINSTR, Role
+
+_FENTRY_REACH = 16  # An ENDBR, and padding that some compilers put first, may stand before the call.
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """callers:   function that needs no redirection -> those who call it (patched object)
+    obstacles: function that would need it, and has no place for it -> why nobody can carry it
+    """
+
+    callers: Mapping[int, tuple[int, ...]]
+    obstacles: Mapping[int, str]
+
+    def by(self, number: int) -> tuple[int, ...]:
+        """The functions that `number` carries, those that they carry included."""
+        found: dict[int, None] = {}
+        waiting = [number]
+        while waiting:
+            caller = waiting.pop()
+            for callee, callers in self.callers.items():
+                if caller in callers and callee not in found:
+                    found[callee] = None
+                    waiting.append(callee)
+        return tuple(found)
+
+
+def has_fentry(anatomy: Anatomy, piece: Piece) -> bool:
+    """ftrace can hook the function: it calls __fentry__ at its start, or a table says where it may."""
+    for link in anatomy.links_of(piece):
+        if link.offset - piece.base >= _FENTRY_REACH:
+            break
+        if link.name in anatomy.machine.fentry:
+            return True
+    return any(
+        anatomy.section_of(anatomy.pieces[entry]).name in ("__mcount_loc", "__patchable_function_entries")
+        for entry in anatomy.entries.get(piece.number, ())
+    )
+
+
+def carry(
+    correlation: Correlation, changed: Iterable[int], families: Mapping[int, tuple[int, ...]]
+) -> Carried:
+    """Who carries the changed functions that cannot be redirected.
+
+    changed:  functions of the patched object
+    families: of the patched object: function -> the functions (its unlikely part, its parent) with it
+    """
+    original, patched = correlation.original, correlation.patched
+    ways: dict[int, dict[int, list[tuple[Piece, Link]]]] = {}
+    callers: dict[int, tuple[int, ...]] = {}
+    obstacles: dict[int, str] = {}
+    waiting = list(changed)
+    seen: set[int] = set()
+    while waiting:
+        number = waiting.pop()
+        old = correlation.to_original.get(number)
+        if number in seen or old is None or not _needs_carrier(original, original.pieces[old]):
+            continue
+        seen.add(number)
+        if not ways:
+            ways = {id(anatomy): _ways(anatomy) for anatomy in (original, patched)}
+        found: set[int] = set()
+        obstacle = ""
+        for anatomy, piece in ((original, original.pieces[old]), (patched, patched.pieces[number])):
+            for caller in _callers(anatomy, piece, ways[id(anatomy)].get(piece.number, [])):
+                if isinstance(caller, str):
+                    obstacle = obstacle or caller
+                    continue
+                if anatomy is patched:
+                    known = caller.number
+                elif caller.number in correlation.to_patched:
+                    known = correlation.to_patched[caller.number]
+                else:
+                    obstacle = obstacle or f"'{caller.name}', which the patch removes, calls it"
+                    continue
+                parents = families.get(known, ()) if names.cold_parent(caller.name) else ()
+                found.update(parents or (known,))
+        if not obstacle and not any(caller in correlation.to_original for caller in found):
+            obstacle = "nothing that still runs in the kernel calls it"
+        if obstacle:
+            obstacles[number] = obstacle
+        else:
+            callers[number] = tuple(sorted(found - {number}))
+            waiting += callers[number]
+    return Carried(callers, obstacles)
+
+
+def _needs_carrier(original: Anatomy, piece: Piece) -> bool:
+    """Noinstr code is refused for another reason; an unlikely part goes with its parent."""
+    if names.cold_parent(piece.name) is not None or NOINSTR.match(original.section_of(piece).name):
+        return False
+    return not has_fentry(original, piece)
+
+
+def _ways(anatomy: Anatomy) -> dict[int, list[tuple[Piece, Link]]]:
+    """Function -> every relocation that reaches it, with the piece that holds it."""
+    found: dict[int, list[tuple[Piece, Link]]] = defaultdict(list)
+    for piece in anatomy.pieces:
+        for link in anatomy.links_of(piece):
+            if link.piece >= 0 and anatomy.pieces[link.piece].kind is Kind.FUNCTION:
+                found[link.piece].append((piece, link))
+    return found
+
+
+def _callers(anatomy: Anatomy, piece: Piece, ways: Iterable[tuple[Piece, Link]]) -> Iterator[Piece | str]:
+    """The functions that call `piece`; for every other way to get to it, words that say what it is."""
+    if not anatomy.is_local(piece):
+        yield "other files may call it"
+    own = set(anatomy.entries.get(piece.number, ()))
+    for source, link in ways:
+        if source.number == piece.number or names.cold_parent(source.name) == piece.name:
+            continue
+        if source.kind is Kind.ENTRY:
+            section = anatomy.section_of(source).name
+            if source.number not in own and section != ADDRESSABLE:
+                yield f"an entry of {section} refers to it"
+        elif source.kind is not Kind.FUNCTION:
+            where = f"'{source.name}'" if source.name else anatomy.section_of(source).name
+            yield f"{where} holds its address"
+        elif link.at or not is_branch(anatomy.section_of(source).data, link.offset):
+            yield f"'{source.name}' uses its address"
+        elif anatomy.role(source) is Role.CODE:
+            yield source  # and code of boot time does not call it any more
