@@ -132,7 +132,7 @@ def run(root: Path, names: Sequence[str]) -> int:
     """Run tasks from outside of doit; what it prints goes to standard error.  Returns doit's exit status."""
     settings = configuration(root)
     tasks = load_tasks(root)
-    loader = ModuleTaskLoader({"DOIT_CONFIG": settings, "task_project": lambda: iter(tasks)})
+    loader = ModuleTaskLoader({"DOIT_CONFIG": settings, "task_project": lambda: (task for task in tasks)})
     status: int = DoitMain(loader).run(["run", "--output-file", "/dev/stderr", *names])
     return status
 
