@@ -29,7 +29,7 @@ from typing import NamedTuple
 from kbuild_py.delta import names
 from kbuild_py.delta.entries import EntrySizes
 from kbuild_py.delta.machine import Branch, Decoded, Machine, decode, machine
-from kbuild_py.delta.sections import ALTERNATIVES, REPLACEMENT_LENGTH, Role, role_of
+from kbuild_py.delta.sections import ALTERNATIVES, PATCHABLE, REPLACEMENT_LENGTH, Role, role_of
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import SHN_ABS, ObjectFile, Relocation, Section, Symbol
 
@@ -175,6 +175,7 @@ class _Dissection:
         self.relocations: dict[int, list[Relocation]] = {}
         self.branches: dict[int, list[Branch]] = {}
         self.distance: dict[int, dict[int, int]] = {}
+        self.patchable: dict[int, set[int]] = defaultdict(set)
         self.undecoded: set[int] = set()
         self.notes: list[str] = []
         self.entry_sizes: dict[int, int] = {}
@@ -191,6 +192,7 @@ class _Dissection:
             if self.roles[section.index] is Role.TABLE and section.size:
                 size = self.sizes.of(section, self.relocations[section.index], self.notes)
                 self.entry_sizes[section.index] = size
+        self._find_patchable()
         extents = {
             index: self._named(index)
             for index, role in enumerate(self.roles)
@@ -201,6 +203,14 @@ class _Dissection:
                 self._decode(section, extents[index])
         self._add_stretches(extents)
         return self._anatomy(extents)
+
+    def _find_patchable(self) -> None:
+        """Where ftrace's own padding starts, which may be before the function's symbol."""
+        for section in self.obj.sections:
+            if section.name == PATCHABLE:
+                for relocation in self.relocations[section.index]:
+                    symbol = self.obj.symbols[relocation.symbol]
+                    self.patchable[symbol.section].add(symbol.value + relocation.addend)
 
     # --- named pieces ---------------------------------------------------------------------------------
 
@@ -242,9 +252,8 @@ class _Dissection:
 
     def _add_padding(self, index: int, extents: list[_Extent]) -> None:
         """Give functions the bytes before them that belong to them (call padding, CFI hash)."""
-        marks = sorted(
-            symbol.value for symbol in self.symbols_in[index] if names.is_padding_symbol(symbol.name)
-        )
+        named = {s.value for s in self.symbols_in[index] if names.is_padding_symbol(s.name)}
+        marks = sorted(named | self.patchable.get(index, set()))
         previous = 0
         for extent in extents:
             if not previous:

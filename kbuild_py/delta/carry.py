@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import Anatomy, Kind, Link, Piece
 from kbuild_py.delta.correlate import Correlation
-from kbuild_py.delta.machine import is_branch
 from kbuild_py.delta.sections import ADDRESSABLE, NOINSTR, Role
+from kbuild_py.elf.x86 import is_branch
 
 _FENTRY_REACH = 16  # An ENDBR, and padding that some compilers put first, may stand before the call.
 

@@ -52,7 +52,8 @@ class EntrySizes:
         for size in table.sizes if table is not None else ():
             if fits(size, section.size, offsets):
                 return size
-        return period(offsets) or section.size
+        repeat = period(offsets)
+        return repeat if fits(repeat, section.size, offsets) else section.size
 
 
 def period(offsets: Sequence[int]) -> int:

@@ -46,6 +46,7 @@ def judge(comparison: Comparison, selection: Selection) -> tuple[Verdict, ...]:
         _changed_init,
         _changed_registries,
         _moved_functions,
+        _folded_functions,
         _not_redirectable,
         _lost_statics,
         _ambiguous,
@@ -165,6 +166,31 @@ def _moved_functions(comparison: Comparison, selection: Selection) -> Iterator[V
             yield Verdict(rules.CHANGED_KIND, patched.place(new, new.base), cause)
 
 
+def _folded_functions(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+    """No function shares its code with another in one object only."""
+    correlation = comparison.correlation
+    sides = (
+        (comparison.original, comparison.patched, correlation.to_patched, "the patched object"),
+        (comparison.patched, comparison.original, correlation.to_original, "the original"),
+    )
+    for anatomy, other, paired, where in sides:
+        homes = _homes_by_name(other)
+        for piece in anatomy.pieces:
+            if piece.kind is Kind.FUNCTION and piece.number not in paired and piece.name in homes:
+                shared = other.pieces[homes[piece.name]].name
+                cause = f"in {where}, '{piece.name}' is another name of '{shared}', and here it is not"
+                yield Verdict(rules.FOLDED, anatomy.place(piece, piece.base), cause)
+
+
+def _homes_by_name(anatomy: Anatomy) -> dict[str, int]:
+    symbols = anatomy.object.symbols
+    return {
+        symbols[index].name: home
+        for index, home in anatomy.homes.items()
+        if symbols[index].type == elf.STT_FUNC and anatomy.pieces[home].kind is Kind.FUNCTION
+    }
+
+
 def _not_redirectable(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
     """Each changed function has a place where ftrace hooks it, or callers that have."""
     original, patched = comparison.original, comparison.patched
@@ -252,7 +278,9 @@ def _bad_references(comparison: Comparison, selection: Selection) -> Iterator[Ve
         if target.number in selection.included or is_shipped(comparison, target):
             continue
         section, known = patched.section_of(target).name, comparison.correlation.to_original
-        if target.number not in known:
+        if target.kind is Kind.STRETCH and patched.role(target) in (Role.DATA, Role.BSS):
+            yield Verdict(rules.UNNAMED_TARGET, place, f"refers to unnamed memory in {section}")
+        elif target.number not in known:
             yield Verdict(_missing_rule(section), place, f"refers to {describe(patched, link)} in {section}")
         elif not target.name:
             yield Verdict(rules.UNNAMED_TARGET, place, f"refers to unnamed memory in {section}")

@@ -155,16 +155,6 @@ def decode(code: bytes, start: int, end: int, fields: Sequence[int], *, branches
     return Decoded(distance, tuple(found), reached == end)
 
 
-def is_branch(code: bytes, field: int) -> bool:
-    """Whether a relocated field of x86-64 code belongs to a call or jump, and not to a memory operand.
-
-    The relocation's type does not say it: a call of a static function has R_X86_64_PC32, as `lea` has.  But
-    before the displacement of an operand relative to the next instruction stands a ModRM byte with mod 00
-    and r/m 101 (Intel SDM, volume 2A, 2.2.1.6), and no branch's opcode looks like one.
-    """
-    return field > 0 and code[field - 1] & 0xC7 != 0x05
-
-
 def instruction_at(code: bytes, start: int, end: int, offset: int) -> str:
     """The instruction that covers `offset` of the function code[start:end], as text; "" if none does."""
     for address, size, mnemonic, operands in _decoder().disasm_lite(code[start:end], 0):

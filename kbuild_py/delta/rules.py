@@ -71,6 +71,14 @@ NOINSTR = Rule(
     "Code in `.noinstr.text` and `.entry.text` runs where ftrace must not: before the kernel's context is "
     "set up. It has no redirection and must not get one.",
 )
+FOLDED = Rule(
+    "folded-function",
+    "Two functions share their code in one object only",
+    "make the functions differ as much (or as little) as in the original, or mark them with noipa",
+    "The compiler folds functions with equal code into one and gives it both names. The kernel's two names "
+    "then have one address, and only both together can be redirected; or they have two addresses, and the "
+    "patched object has code for one.",
+)
 STATIC_LOCAL_LOST = Rule(
     "static-local-lost",
     "A static variable of a function has no counterpart",

@@ -90,6 +90,7 @@ TABLES: Mapping[str, Table] = {
     ".orc_header": _table((), Use.OBJTOOL, "stack unwinding"),
     ".printk_index": _table((8,), Use.DROP, "the list of printk formats in debugfs"),
 }
+PATCHABLE = "__patchable_function_entries"
 ALTERNATIVES = ".altinstructions"
 # struct alt_instr: entry size -> where the length of the replacement stands. 0 is common, and then the
 # entry's offset into .altinstr_replacement is that of whatever comes next.
@@ -103,6 +104,8 @@ INIT_CONTENT = re.compile(r"^\.(init|exit|meminit|memexit|head)\.(text|data|roda
 DATA_NAME = re.compile(r"^(\.data|\.bss|\.rodata|\.ref\.data|\.sdata|\.sbss|\.lbss|\.ldata)(\.|$)")
 # Written by macros for data that modules may have, too (kernel/module/main.c finds them by these names).
 ADOPTABLE = frozenset({"__dyndbg", "__tracepoint_str", "__verbose", "__trace_printk_fmt"})
+# A compiler's own data, which every copy of a function has its own of (.data..Lubsan_data17).
+COMPILER_DATA = re.compile(r"^\.(data|rodata|bss)\.\.L")
 NOINSTR = re.compile(r"^\.(noinstr\.text|entry\.text|entry_trampoline|idt\.text)(\.|$)|^\.cpuidle\.text$")
 PERCPU = re.compile(r"^\.data\.\.percpu(\.|$)")
 
@@ -120,17 +123,17 @@ def role_of(section: Section) -> Role:
     name, flags = section.name, section.flags
     if section.type in (elf.SHT_NULL, elf.SHT_NOTE, elf.SHT_GROUP, elf.SHT_LLVM_ADDRSIG):
         return Role.IGNORED
-    if table_of(name) is not None:
+    if table_of(name) is not None and section.type != elf.SHT_NOBITS:
         return Role.TABLE
     if not flags & elf.SHF_ALLOC or name.startswith((".eh_frame", ".note")) or _MISC_HINT.match(name):
         return Role.IGNORED
     if INIT_CONTENT.match(name):
-        mergeable = flags & elf.SHF_MERGE and not section.relocations
-        return _merge_role(section) if mergeable else Role.INIT
+        return _merge_role(section) or Role.INIT
     if flags & elf.SHF_EXECINSTR:
         return Role.CODE
-    if flags & elf.SHF_MERGE and section.entsize and not section.relocations:
-        return _merge_role(section)
+    mergeable = _merge_role(section)
+    if mergeable is not None:
+        return mergeable
     if not DATA_NAME.match(name) and name not in ADOPTABLE and not flags & elf.SHF_TLS:
         return Role.REGISTRY
     if section.type == elf.SHT_NOBITS:
@@ -138,8 +141,13 @@ def role_of(section: Section) -> Role:
     return Role.DATA if flags & elf.SHF_WRITE else Role.RODATA
 
 
-def _merge_role(section: Section) -> Role:
-    return Role.STRINGS if section.flags & elf.SHF_STRINGS else Role.CONSTANTS
+def _merge_role(section: Section) -> Role | None:
+    """The role of a section whose entries the linker merges by content; None for other sections."""
+    if not section.flags & elf.SHF_MERGE or section.relocations or not section.data:
+        return None
+    if section.flags & elf.SHF_STRINGS:
+        return Role.STRINGS if section.entsize in (1, 2, 4) else None
+    return Role.CONSTANTS if 0 < section.entsize <= section.size else None
 
 
 def is_init(name: str) -> bool:

@@ -26,7 +26,7 @@ from kbuild_py.delta.carry import Carried, carry
 from kbuild_py.delta.compare import Comparison
 from kbuild_py.delta.correlate import cold_families
 from kbuild_py.delta.model import Cause, Why
-from kbuild_py.delta.sections import ADDRESSABLE, Role, Use, table_of
+from kbuild_py.delta.sections import ADDRESSABLE, COMPILER_DATA, Role, Use, table_of
 
 STATIC_CALL_TRAMPOLINE, STATIC_CALL_KEY = "__SCT__", "__SCK__"
 
@@ -149,7 +149,8 @@ def is_shipped(comparison: Comparison, target: Piece) -> bool:
         return old in comparison.changed_constants
     role = comparison.patched.role(target)
     if target.kind is Kind.STRETCH and role in (Role.DATA, Role.BSS):
-        return False  # state without a name: whether it is new cannot be known
+        # State without a name, of which cannot be known whether it is new; but for the compiler's own.
+        return COMPILER_DATA.match(comparison.patched.section_of(target).name) is not None
     return role not in (Role.INIT, Role.REGISTRY, Role.TABLE)
 
 

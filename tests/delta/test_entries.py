@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Entry sizes of tables: what the object says, what is known, what the user says."""
+
+from __future__ import annotations
+
+import pytest
+
+from kbuild_py.delta.entries import EntrySizes, fits, period
+from kbuild_py.elf.object import Relocation, Section
+
+
+def table(name: str, size: int, offsets: list[int]) -> tuple[Section, list[Relocation]]:
+    section = Section(1, name, 1, 2, bytes(size), size, 1)
+    return section, [Relocation(offset, 2, 1, 0) for offset in offsets]
+
+
+def pattern(size: int, count: int, *places: int) -> list[int]:
+    return [base * size + place for base in range(count) for place in places]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "total", "places"),
+    [
+        ("__bug_table", 12, 36, (0, 4)),
+        ("__bug_table", 16, 48, (0, 4, 8)),
+        ("__jump_table", 16, 64, (0, 4, 8)),
+        ("__jump_table", 24, 72, (0, 8, 16)),
+        (".altinstructions", 12, 36, (0, 4)),
+        (".altinstructions", 13, 39, (0, 4)),
+        (".altinstructions", 14, 42, (0, 4)),
+        (".smp_locks", 4, 12, (0,)),
+        ("__mcount_loc", 8, 24, (0,)),
+        (".parainstructions", 16, 42, (0,)),  # the last entry is shorter
+        (".discard.unheard_of", 20, 60, (0, 8)),
+    ],
+)
+def test_the_pattern_of_relocations_is_the_size(
+    name: str, size: int, total: int, places: tuple[int, ...]
+) -> None:
+    count = -(-total // size)
+    notes: list[str] = []
+    assert EntrySizes().of(*table(name, total, pattern(size, count, *places)), notes) == size
+    assert not notes
+
+
+def test_a_single_entry_has_the_size_that_kernels_have() -> None:
+    assert EntrySizes().of(*table("__jump_table", 16, [0, 4, 8]), []) == 16
+    assert EntrySizes().of(*table(".parainstructions", 10, [0]), []) == 16
+    assert EntrySizes().of(*table(".discard.unheard_of", 20, [0, 8]), []) == 20
+
+
+def test_a_size_that_fits_is_taken_from_the_user() -> None:
+    sizes = EntrySizes({"__ex_table": 8})
+    notes: list[str] = []
+    assert sizes.of(*table("__ex_table", 16, [0, 4, 8, 12]), notes) == 8
+    assert not notes
+
+
+@pytest.mark.parametrize("wrong", [4, 8, 16, 24, 36, 1000])
+def test_a_size_that_contradicts_the_object_loses(wrong: int) -> None:
+    notes: list[str] = []
+    section, relocations = table("__bug_table", 36, pattern(12, 3, 0, 4))
+    assert EntrySizes({"__bug_table": wrong}).of(section, relocations, notes) == 12
+    assert len(notes) == 1 and str(wrong) in notes[0] and "12" in notes[0]
+
+
+def test_period_and_fit() -> None:
+    assert period([0, 4, 12, 16, 24, 28]) == 12
+    assert period([0]) == 0 and period([]) == 0
+    assert fits(12, 36, [0, 4, 12, 16, 24, 28]) and not fits(12, 36, [0, 4, 12, 16, 24])
+    assert not fits(12, 36, [4, 16, 28])
+    assert not fits(0, 36, [0]) and not fits(-4, 36, [0])
+
+
+def test_an_empty_table_has_no_entries() -> None:
+    assert EntrySizes().of(*table("__bug_table", 0, []), []) == 0

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Verdicts about objects that a C file alone does not make."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from kbuild_py.delta.diff import diff
+from kbuild_py.delta.model import Verdict, Verdicts
+from kbuild_py.elf import constants as elf
+from kbuild_py.elf.object import ObjectFile
+from tests.delta.compiling import compile_c, needs_gcc
+
+pytestmark = needs_gcc
+
+
+def compiled(folder: Path, name: str, text: str) -> ObjectFile:
+    source = folder / f"{name}.c"
+    source.write_text(text)
+    return compile_c(source, folder / name / "unit.o")
+
+
+def refused(before: ObjectFile, after: ObjectFile) -> dict[str, Verdict]:
+    result = diff(before, after)
+    assert isinstance(result, Verdicts), result
+    return {verdict.rule.name: verdict for verdict in result.verdicts}
+
+
+def pair(folder: Path, before: str, old: str, new: str) -> tuple[ObjectFile, ObjectFile]:
+    assert old in before
+    return compiled(folder, "before", before), compiled(folder, "after", before.replace(old, new, 1))
+
+
+def test_other_processor(tmp_path: Path) -> None:
+    one, other = pair(tmp_path, "int f(int x) { return x + 1; }\n", "1", "2")
+    assert set(refused(one, replace(other, big_endian=True))) == {"different-units"}
+
+
+def test_module_information(tmp_path: Path) -> None:
+    text = (
+        'static const char __attribute__((used, section(".modinfo"))) __UNIQUE_ID_license12[] = "GPL";\n'
+        "int f(int x) { return x + 1; }\n"
+    )
+    assert set(refused(*pair(tmp_path, text, "GPL", "BSD"))) == {"changed-module-info"}
+    # Another number alone is nothing.
+    result = diff(*pair(tmp_path, text, "license12", "license99"))
+    assert not isinstance(result, Verdicts) and not result.changed
+
+
+def test_functions_that_share_their_code(tmp_path: Path) -> None:
+    text = (
+        'int other(int);\nint f(int x) { return other(x) + 1; }\nint g(int x) __attribute__((alias("f")));\n'
+    )
+    own = "int g(int x) { return other(x) + 2; }\n"
+    one, other = pair(tmp_path, text, 'int g(int x) __attribute__((alias("f")));\n', own)
+    assert set(refused(one, other)) == {"folded-function"}
+    assert set(refused(other, one)) == {"folded-function"}
+
+
+def test_short_branch_between_functions(tmp_path: Path) -> None:
+    text = (
+        "int other(int);\n"
+        '__attribute__((section(".sched.text"), noinline)) static int in(int x) { return other(x) * 3; }\n'
+        '__attribute__((section(".sched.text"))) int f(int x) { other(1); return in(x); }\n'
+    )
+    assert "short-branch" in refused(*pair(tmp_path, text, "other(1)", "other(2)"))
+
+
+def test_unnamed_writable_memory(tmp_path: Path) -> None:
+    text = (
+        'asm(".pushsection .data.hidden, \\"aw\\"\\n.quad 5\\n.Lhidden: .quad 6\\n.popsection");\n'
+        'long f(void) { long v; asm("mov .Lhidden(%%rip), %0" : "=r" (v)); return v + 1; }\n'
+    )
+    assert set(refused(*pair(tmp_path, text, "v + 1", "v + 2"))) == {"unnamed-target"}
+
+
+def test_code_that_cannot_be_decoded(tmp_path: Path) -> None:
+    text = 'int other(int);\nint f(int x) { asm volatile(".byte 0x06"); return other(x) + 1; }\n'
+    assert set(refused(*pair(tmp_path, text, "+ 1", "+ 2"))) == {"undecoded-code"}
+
+
+def test_an_entry_about_two_functions(tmp_path: Path) -> None:
+    table = '".pushsection __ex_table, \\"a\\"\\n.long 1b - ., g + 3 - ., 3\\n.popsection"'
+    text = (
+        "int other(int);\nint g(int x) { return other(x) + 5; }\n"
+        f'int f(int x) {{ asm volatile("1: nop\\n" {table}); return other(x) + 1; }}\n'
+    )
+    assert set(refused(*pair(tmp_path, text, "+ 1", "+ 2"))) == {"table-entry"}
+
+
+def test_two_local_functions_of_one_name(tmp_path: Path) -> None:
+    text = "int other(int);\nint f(int x) { return other(x) + 1; }\nint g(int x) { return other(x) * 7; }\n"
+    one, two = pair(tmp_path, text, "+ 1", "+ 2")
+    three = compiled(tmp_path, "third", text.replace("+ 1", "+ 2").replace("* 7", "* 9"))
+
+    def same_name(obj: ObjectFile) -> ObjectFile:
+        symbols = [
+            replace(s, name="f", bind=elf.STB_LOCAL) if s.type == elf.STT_FUNC else s for s in obj.symbols
+        ]
+        return replace(obj, symbols=tuple(symbols))
+
+    assert "ambiguous-symbol" in refused(same_name(one), same_name(three))
+    # One of them is the same as before, so the other must be the one that changed.
+    result = diff(same_name(one), same_name(two))
+    assert not isinstance(result, Verdicts) and len(result.functions) == 1
+
+
+def test_version_of_an_export(tmp_path: Path) -> None:
+    one, _ = pair(tmp_path, "int f(int x) { return x + 1; }\n", "1", "2")
+
+    def with_crc(value: int) -> ObjectFile:
+        last = one.symbols[-1]
+        crc = replace(last, index=len(one.symbols), name="__crc_f", value=value, section=-15, size=0)
+        return replace(one, symbols=(*one.symbols, crc))
+
+    assert set(refused(with_crc(0x1234), with_crc(0x1235))) == {"changed-export"}
