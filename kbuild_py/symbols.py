@@ -28,13 +28,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kbuild_py.elf.object import SHN_UNDEF, ObjectFile, Relocation, Section, Symbol
+from kbuild_py.elf.x86 import is_branch
 from kbuild_py.errors import Problems, refuse
 from kbuild_py.kernel.image import ImageSymbol
 
 STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
 STT_NOTYPE, STT_SECTION, STT_FILE = 0, 3, 4
 SHF_EXECINSTR = 0x4
-# x86-64 psABI, table 4.9: the relocations that hold an address, and the one that only branches use.
+# x86-64 psABI, table 4.9: the relocations that hold an address or the distance to one.
 R_X86_64_64, R_X86_64_PC32, R_X86_64_32, R_X86_64_32S = 1, 2, 10, 11
 DATA_PREFIXES = (".data", ".rodata", ".bss")
 
@@ -251,13 +252,15 @@ def _is_entry_pointer(section: Section, relocation: Relocation, offset: int) -> 
     """Whether a relocation stores or loads a function's address, and does not call it.
 
     offset: of the target within the function, as relocation addend and symbol give it.
-    Calls and jumps carry R_X86_64_PLT32 (binutils since 2.31, kernel commit b21ebf2fb4cd).
+    Calls and jumps have R_X86_64_PLT32 or, to static functions, R_X86_64_PC32, as `lea` has.
     """
     if not (section.flags & SHF_EXECINSTR or section.name.startswith(DATA_PREFIXES)):
         return False
     if relocation.type in (R_X86_64_64, R_X86_64_32, R_X86_64_32S):
         return offset == 0
-    return relocation.type == R_X86_64_PC32 and offset == -4
+    if relocation.type != R_X86_64_PC32 or offset != -4 or not section.flags & SHF_EXECINSTR:
+        return False
+    return not is_branch(section.data, relocation.offset)
 
 
 def _bind(

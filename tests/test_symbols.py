@@ -34,6 +34,8 @@ EXPORTS = parse_symvers(
     "Module.symvers",
 )
 CALL = b"\xe8\0\0\0\0"
+LOAD_IMMEDIATE = b"\x48\xc7\xc0\0\0\0\0"  # mov $0, %rax
+LOAD_ADDRESS = b"\x48\x8d\x05\0\0\0\0"  # lea 0(%rip), %rax
 
 
 def unit(obj: ObjectFile, *, locals_: set[str] = frozenset(), addresses: dict[str, int] | None = None,
@@ -105,15 +107,15 @@ def test_symbol_of_init_memory_is_refused() -> None:
 def test_stored_pointer_to_a_changed_function_is_the_old_function_and_a_call_is_the_new() -> None:
     obj = build(
         function("show", b"\xc3", bind="local"),
-        function("f", CALL * 3, reloc(1, "show", -4, "PLT32"), reloc(6, "show", 0, "32S"),
-                 reloc(11, "show", -4, "PC32")),
+        function("f", CALL + LOAD_IMMEDIATE + LOAD_ADDRESS + CALL, reloc(1, "show", -4, "PLT32"),
+                 reloc(8, "show", 0, "32S"), reloc(15, "show", -4, "PC32"), reloc(20, "show", -4, "PC32")),
         section(".data.ops", b"\0" * 8, reloc(0, "show", 0, "64")),
         section("__mcount_loc", b"\0" * 8, reloc(0, "show", 0, "64")),
     )  # fmt: skip
     one = unit(obj, addresses={"show": 0xFFFFFFFF81005000}, changed=("show",))
     (bound,), _ = resolve([one], EXPORTS, SYMBOLS)
     old = ("_printk", 0x4000)
-    assert targets(bound.object, ".text.f") == [("show", -4), old, (old[0], old[1] - 4)]
+    assert targets(bound.object, ".text.f") == [("show", -4), old, (old[0], old[1] - 4), ("show", -4)]
     assert targets(bound.object, ".data.ops") == [old]
     assert targets(bound.object, "__mcount_loc") == [("show", 0)]
 
