@@ -10,15 +10,10 @@ from pathlib import Path
 
 from kbuild_py import run
 from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.module.build import build_core, kbuild
 
 HERE = Path(__file__).parent
 CORE = HERE.parent.parent / "core"
-
-
-def build(kernel: TargetKernel, folder: Path, *arguments: str) -> str:
-    """Build the external modules in `folder` (which kbuild writes into); what make printed."""
-    result = run.run(["make", "-C", kernel.headers, f"M={folder}", "modules", *arguments])
-    return result.stdout + result.stderr
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +35,12 @@ class Modules:
 
 
 def build_modules(kernel: TargetKernel, folder: Path) -> Modules:
-    """Build everything in copies below `folder`."""
-    core = Path(shutil.copytree(CORE, folder / "core"))
-    build(kernel, core)
+    """Build everything below `folder`, the core as the product builds it."""
+    core = folder / "core"
+    build_core(kernel, CORE, core)
     modules = Path(shutil.copytree(HERE / "modules", folder / "modules"))
-    build(kernel, modules, f"KBUILD_EXTRA_SYMBOLS={core}/Module.symvers")
+    shutil.copy(CORE / "kpatch.h", modules)
+    kbuild(kernel, modules, extra_symbols=core / "Module.symvers")
     return Modules(core / "kpatch.ko", modules)
 
 
