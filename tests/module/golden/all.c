@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Says \"* /\" and \\
+ *
+ * Patch module "all" for kernel 6.1.0-50-amd64 (6.1.176-1).
+ * Generated from the manifest; edit that.
+ */
+#include <linux/module.h>
+#include "kpatch.h"
+
+/* The new functions; the patch object of each source file defines them. */
+extern void new_1(void) asm("show");
+extern void new_2(void) asm("work.isra.0.fs_b");
+extern void new_3(void) asm("rest");
+
+/* Exported symbols from which those that are not exported are reached. */
+extern const char anchor_1[] asm("FSE_readNCount");
+extern const char anchor_2[] asm("__preempt_count");
+
+static const struct kpatch_part parts_of_2[] = {
+	{ "work.isra.0.cold", 1, 0xffffffff81900000, 17 },
+	{ "work.isra.0.cold.1", 3, 0xffffffff81900100, 5 },
+};
+
+static const struct kpatch_part parts_of_3[] = {
+	{ "rest.cold", 2, 0xffffffff81900200, 9 },
+};
+
+static const struct kpatch_func vmlinux_funcs[] = {
+	{
+		.old_name = "show",
+		.old_sympos = 1,
+		.old_addr = 0xffffffff81000010,
+		.old_size = 32,
+		.new_func = new_1,
+	},
+	{
+		.old_name = "work.isra.0",
+		.old_sympos = 2,
+		.old_addr = 0xffffffff81001000,
+		.old_size = 4096,
+		.old_parts = parts_of_2,
+		.nr_old_parts = ARRAY_SIZE(parts_of_2),
+		.new_func = new_2,
+		.force_unsafe = true,
+	},
+	{
+		.old_name = "rest",
+		.old_sympos = 3,
+		.old_addr = 0xffffffff81003000,
+		.old_size = 7,
+		.old_parts = parts_of_3,
+		.nr_old_parts = ARRAY_SIZE(parts_of_3),
+		.new_func = new_3,
+	},
+};
+
+/* What the patched code reaches; the core compares each address with the running kernel's symbols. */
+static const struct kpatch_reference vmlinux_references[] = {
+	{ "after", 1, anchor_1 + 0x4000 },
+	{ "before", 4, anchor_1 - 0x800 },
+	{ "per_cpu", 1, anchor_2 + 0x40 },
+	{ "same", 1, anchor_1 + 0x0 },
+};
+
+static const struct kpatch_object objects[] = {
+	{
+		.funcs = vmlinux_funcs,
+		.nr_funcs = ARRAY_SIZE(vmlinux_funcs),
+		.references = vmlinux_references,
+		.nr_references = ARRAY_SIZE(vmlinux_references),
+	},
+};
+
+static const u8 build_id[] = {
+	0x06, 0xf8, 0xbd, 0xe3, 0x00, 0x46, 0x98, 0x50, 0x60, 0xc6,
+	0x08, 0x20, 0xf7, 0xa1, 0x15, 0x15, 0xa3, 0x3a, 0xfb, 0x06,
+};
+
+static struct kpatch_module patch = {
+	.mod = THIS_MODULE,
+	.name = "all",
+	.release = "6.1.0-50-amd64",
+	.build_id = build_id,
+	.build_id_size = sizeof(build_id),
+	.objects = objects,
+	.nr_objects = ARRAY_SIZE(objects),
+};
+
+static int __init patch_init(void)
+{
+	return kpatch_register(&patch, false);
+}
+
+static void __exit patch_exit(void)
+{
+	kpatch_unregister(&patch);
+}
+
+module_init(patch_init);
+module_exit(patch_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Says \"* /\" and \\");
+MODULE_INFO(kpatch, "all");

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Sources of patch modules, compared whole with the files in golden/.
+
+A change of the template that is meant: run with KBUILD_PY_GOLDEN=write, and read the difference.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kbuild_py.module.kpatch import Part, PatchedFunction, module_sources
+from kbuild_py.symbols import Reference
+
+GOLDEN = Path(__file__).parent / "golden"
+TEXT = 0xFFFFFFFF81000000
+PLAIN = PatchedFunction("show", 1, TEXT + 0x10, 32, (), "show", False)
+ALL = (
+    PLAIN,
+    PatchedFunction(
+        "work.isra.0",
+        2,
+        TEXT + 0x1000,
+        4096,
+        (Part("work.isra.0.cold", 1, TEXT + 0x900000, 17), Part("work.isra.0.cold.1", 3, TEXT + 0x900100, 5)),
+        "work.isra.0.fs_b",
+        True,
+    ),
+    PatchedFunction("rest", 3, TEXT + 0x3000, 7, (Part("rest.cold", 2, TEXT + 0x900200, 9),), "rest", False),
+)
+REFERENCES = (
+    Reference("after", 1, TEXT + 0x5000, "FSE_readNCount", 0x4000),
+    Reference("before", 4, TEXT + 0x800, "FSE_readNCount", -0x800),
+    Reference("per_cpu", 1, 0x1040, "__preempt_count", 0x40),
+    Reference("same", 1, TEXT + 0x1000, "FSE_readNCount", 0),
+    Reference("unlisted", 0, TEXT + 0x7000, "a_third_anchor", 0x40),
+)
+CASES = {
+    "one-function": ((PLAIN,), ()),
+    "all": (ALL, REFERENCES),
+    # kallsyms does not list it, so the core cannot compare it.
+    "only-unlisted": ((PLAIN,), REFERENCES[-1:]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden(case: str) -> None:
+    functions, references = CASES[case]
+    texts = module_sources(
+        name=case,
+        description='Says "*/" and \\',
+        release="6.1.0-50-amd64",
+        version="6.1.176-1",
+        build_id="06f8bde30046985060c60820f7a11515a33afb06",
+        functions=functions,
+        references=references,
+        objects=["1_fs_a.o", "2_fs_b.o"],
+    )
+    assert set(texts) == {"patch.c", "Kbuild"}
+    path = GOLDEN / f"{case}.c"
+    if os.environ.get("KBUILD_PY_GOLDEN") == "write":
+        path.write_text(texts["patch.c"])
+    assert texts["patch.c"] == path.read_text()
+    assert "\n\n\n" not in texts["patch.c"]
+
+
+def test_the_same_input_gives_the_same_text_in_any_order_of_references() -> None:
+    def text(references: tuple[Reference, ...]) -> str:
+        facts = {"name": "x", "description": "d", "release": "r", "version": "v", "build_id": "00"}
+        return module_sources(**facts, functions=ALL, references=references, objects=["a.o"])["patch.c"]
+
+    anchors = [line for line in text(REFERENCES).splitlines() if line.startswith("extern const")]
+    assert anchors == [
+        line for line in text(REFERENCES[::-1]).splitlines() if line.startswith("extern const")
+    ]

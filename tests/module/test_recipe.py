@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""kbuild's recorded commands against kbuild itself."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kbuild_py.errors import UserError
+from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.module.build import kbuild, write_module
+from kbuild_py.module.recipe import STEPS, fill, recipe, replay
+from kbuild_py.run import run
+from tests.module.conftest import EXAMPLE
+from tests.projects import Throwaway
+
+SIMPLE = '#include <linux/module.h>\nMODULE_LICENSE("GPL");\nint part(void);\nint value = 3;\n'
+
+
+def test_fill() -> None:
+    assert fill("cc -o @FOLDER@/@NAME@.o", {"@FOLDER@": "/a b", "@NAME@": "n"}) == "cc -o /a b/n.o"
+
+
+@pytest.mark.kernel
+def test_the_commands_name_no_sample_and_no_folder(debian12: TargetKernel) -> None:
+    commands = recipe(debian12)
+    assert len(commands) == len(STEPS)
+    for command in commands:
+        assert "sample" not in command and "/tmp/" not in command, command
+
+
+@pytest.mark.kernel
+def test_the_same_bytes_as_kbuild(example: Throwaway, debian12: TargetKernel, tmp_path: Path) -> None:
+    stage = example.folder(EXAMPLE) / "05-module"
+    texts = [(name, (stage / name).read_text()) for name in ("patch.c", "kpatch.h", "Kbuild")]
+    objects = [(path.name.removesuffix("_shipped"), path.read_bytes()) for path in stage.glob("*.o_shipped")]
+    assert objects
+    write_module(tmp_path / "kbuild", texts, objects)
+    kbuild(debian12, tmp_path / "kbuild", extra_symbols=example.core.parent / "Module.symvers")
+    made = (tmp_path / "kbuild" / f"kpatch-{EXAMPLE}.ko").read_bytes()
+    assert made == example.module(EXAMPLE).read_bytes()
+
+
+@pytest.mark.kernel
+def test_several_objects_in_their_order(debian12: TargetKernel, tmp_path: Path, example: Throwaway) -> None:
+    """Two patch objects, a name with dashes and digits, another folder: still what kbuild makes."""
+    obj = tmp_path / "part.o"
+    source = tmp_path / "part.c"
+    source.write_text("int part(void) { return 4; }\n")
+    other = tmp_path / "other.o"
+    flags = ["-c", "-mcmodel=kernel", "-fno-pic", "-fcf-protection=none"]
+    run([debian12.compiler, *flags, "-o", obj, source])
+    run([debian12.compiler, *flags, "-Dpart=another", "-o", other, source])
+    objects = [("2_x.o", obj.read_bytes()), ("1_y.o", other.read_bytes())]
+    name = "kpatch-a-1-b"
+    listed = " ".join(["patch.o", *(item for item, _ in objects)])
+    texts = [("patch.c", SIMPLE), ("Kbuild", f"obj-m := {name}.o\n{name}-y := {listed}\n")]
+    symbols = example.core.parent / "Module.symvers"
+    for folder in ("kbuild", "replay"):
+        write_module(tmp_path / folder, texts, objects)
+    kbuild(debian12, tmp_path / "kbuild", extra_symbols=symbols)
+    made = replay(debian12, tmp_path / "replay", name, [item for item, _ in objects], symbols)
+    assert made.read_bytes() == (tmp_path / "kbuild" / f"{name}.ko").read_bytes()
+
+
+@pytest.mark.kernel
+def test_a_step_that_fails_shows_the_tools_words(debian12: TargetKernel, tmp_path: Path) -> None:
+    write_module(tmp_path / "m", [("patch.c", "#error wrong on purpose\n")], [])
+    with pytest.raises(UserError, match="wrong on purpose"):
+        replay(debian12, tmp_path / "m", "kpatch-x", [], tmp_path / "none")
+    assert not (tmp_path / "m" / "kpatch-x.ko").exists()
+
+
+@pytest.mark.kernel
+def test_a_symbol_that_nobody_exports_is_refused(
+    debian12: TargetKernel, tmp_path: Path, example: Throwaway
+) -> None:
+    text = SIMPLE + "void nobody_has_this(void);\nvoid go(void) { nobody_has_this(); }\n"
+    write_module(tmp_path / "m", [("patch.c", text)], [])
+    with pytest.raises(UserError, match="nobody_has_this"):
+        replay(debian12, tmp_path / "m", "kpatch-x", [], example.core.parent / "Module.symvers")
+    shutil.rmtree(tmp_path / "m")
