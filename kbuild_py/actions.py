@@ -7,7 +7,7 @@ An action gets a `Build` and leaves the files that `tasks.py` names as its targe
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from kbuild_py import baseline, bench, contract, symbols
@@ -82,7 +82,9 @@ def prove_unit(build: Build, source: str) -> None:
         return read_object(compile.plain_object(target, recorded, overlay, files.objects / "plain.o"))
 
     image, names = KernelImage.load(target.vmlinux), KernelSymbols.load(target.symbols)
-    proof = baseline.prove(read_object(files.proof_object), image, names, plain=plain)
+    # Called by its source's name, so that the proof says the same wherever the project lies.
+    compiled = replace(read_object(files.proof_object), path=source)
+    proof = baseline.prove(compiled, image, names, plain=plain)
     write_atomic(files.proof.with_suffix(".txt"), proof.text())
     write_json(files.proof, proof.to_json())
 
