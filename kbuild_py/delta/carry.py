@@ -29,6 +29,10 @@ from kbuild_py.elf.x86 import is_branch
 _FENTRY_REACH = 16  # An ENDBR, and padding that some compilers put first, may stand before the call.
 
 
+# Function -> every relocation that reaches it, with the piece that holds it.
+Ways = dict[int, list[tuple[Piece, Link]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Carried:
     """callers:   function that needs no redirection -> those who call it (patched object)
@@ -73,8 +77,8 @@ def carry(
     families: of the patched object: function -> the functions (its unlikely part, its parent) with it
     """
     original, patched = correlation.original, correlation.patched
-    ways: dict[int, dict[int, list[tuple[Piece, Link]]]] = {}
-    callers: dict[int, tuple[int, ...]] = {}
+    all_ways: dict[int, Ways] = {}
+    carried: dict[int, tuple[int, ...]] = {}
     obstacles: dict[int, str] = {}
     waiting = list(changed)
     seen: set[int] = set()
@@ -84,12 +88,12 @@ def carry(
         if number in seen or old is None or not _needs_carrier(original, original.pieces[old]):
             continue
         seen.add(number)
-        if not ways:
-            ways = {id(anatomy): _ways(anatomy) for anatomy in (original, patched)}
+        if not all_ways:
+            all_ways = {id(anatomy): ways(anatomy) for anatomy in (original, patched)}
         found: set[int] = set()
         obstacle = ""
         for anatomy, piece in ((original, original.pieces[old]), (patched, patched.pieces[number])):
-            for caller in _callers(anatomy, piece, ways[id(anatomy)].get(piece.number, [])):
+            for caller in callers(anatomy, piece, all_ways[id(anatomy)].get(piece.number, [])):
                 if isinstance(caller, str):
                     obstacle = obstacle or caller
                     continue
@@ -107,9 +111,9 @@ def carry(
         if obstacle:
             obstacles[number] = obstacle
         else:
-            callers[number] = tuple(sorted(found - {number}))
-            waiting += callers[number]
-    return Carried(callers, obstacles)
+            carried[number] = tuple(sorted(found - {number}))
+            waiting += carried[number]
+    return Carried(carried, obstacles)
 
 
 def _needs_carrier(original: Anatomy, piece: Piece) -> bool:
@@ -119,8 +123,8 @@ def _needs_carrier(original: Anatomy, piece: Piece) -> bool:
     return not has_fentry(original, piece)
 
 
-def _ways(anatomy: Anatomy) -> dict[int, list[tuple[Piece, Link]]]:
-    """Function -> every relocation that reaches it, with the piece that holds it."""
+def ways(anatomy: Anatomy) -> Ways:
+    """All ways to all functions of an object."""
     found: dict[int, list[tuple[Piece, Link]]] = defaultdict(list)
     for piece in anatomy.pieces:
         for link in anatomy.links_of(piece):
@@ -129,12 +133,12 @@ def _ways(anatomy: Anatomy) -> dict[int, list[tuple[Piece, Link]]]:
     return found
 
 
-def _callers(anatomy: Anatomy, piece: Piece, ways: Iterable[tuple[Piece, Link]]) -> Iterator[Piece | str]:
+def callers(anatomy: Anatomy, piece: Piece, reaching: Iterable[tuple[Piece, Link]]) -> Iterator[Piece | str]:
     """The functions that call `piece`; for every other way to get to it, words that say what it is."""
     if not anatomy.is_local(piece):
         yield "other files may call it"
     own = set(anatomy.entries.get(piece.number, ()))
-    for source, link in ways:
+    for source, link in reaching:
         if source.number == piece.number or names.cold_parent(source.name) == piece.name:
             continue
         if source.kind is Kind.ENTRY:

@@ -21,7 +21,7 @@ from kbuild_py.delta.compare import Comparison, is_weak
 from kbuild_py.delta.correlate import correlate
 from kbuild_py.delta.entries import EntrySizes
 from kbuild_py.delta.judge import judge, same_unit, source_files
-from kbuild_py.delta.model import ChangedFunction, Delta, NewData, Options, Status, Verdicts
+from kbuild_py.delta.model import Cause, ChangedFunction, Delta, NewData, Options, Status, Verdicts
 from kbuild_py.delta.output import Output, build
 from kbuild_py.delta.sections import Role, Use, table_of
 from kbuild_py.delta.select import Selection, select
@@ -69,7 +69,9 @@ def _functions(comparison: Comparison, selection: Selection, output: Output) -> 
         before = original.pieces[old] if old is not None else None
         local = original.is_local(before) if before is not None else patched.is_local(piece)
         replaces = before is not None and names.cold_parent(piece.name) is None
-        replaces = replaces and number not in selection.carried.callers
+        copied = why[0].cause is Cause.DEAD_END
+        replaces = replaces and not copied and number not in selection.carried.callers
+        status = Status.NEW if before is None else Status.COPIED if copied else Status.CHANGED
         carried = tuple(
             original.pieces[comparison.correlation.to_original[other]].name
             for other in selection.carried.by(number)
@@ -82,7 +84,7 @@ def _functions(comparison: Comparison, selection: Selection, output: Output) -> 
                 source_name=names.source_function(piece.name),
                 aliases=aliases.get(number, ()),
                 section=patched.section_of(piece).name,
-                status=Status.NEW if before is None else Status.CHANGED,
+                status=status,
                 local=local,
                 replaces=replaces,
                 size=piece.size,

@@ -155,6 +155,15 @@ def decode(code: bytes, start: int, end: int, fields: Sequence[int], *, branches
     return Decoded(distance, tuple(found), reached == end)
 
 
+def may_return(code: bytes, start: int, end: int) -> bool:
+    """The stretch has a return, or a jump through a register or memory, which may go anywhere."""
+    return any(
+        mnemonic.split()[-1] in ("ret", "retf", "iret", "iretq", "sysret", "sysretq")
+        or (mnemonic.split()[-1] == "jmp" and not operands[:1].isdigit())
+        for _, _, mnemonic, operands in _decoder().disasm_lite(code[start:end], start)
+    )
+
+
 def instruction_at(code: bytes, start: int, end: int, offset: int) -> str:
     """The instruction that covers `offset` of the function code[start:end], as text; "" if none does."""
     for address, size, mnemonic, operands in _decoder().disasm_lite(code[start:end], 0):

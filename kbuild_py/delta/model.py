@@ -22,6 +22,7 @@ class Status(Enum):
 
     CHANGED = "changed"
     NEW = "new"
+    COPIED = "copied"  # unchanged
 
 
 class Cause(Enum):
@@ -36,6 +37,7 @@ class Cause(Enum):
     PARENT = "parent"  # it is the unlikely part of a changed function
     NEW = "new"  # the original does not have it
     CLONE = "clone"  # the compiler made a clone that the original does not have
+    DEAD_END = "dead-end"  # it is unchanged, and copied for the sake of objtool (deadend.py)
     CALLS = "calls"  # it calls a changed function that cannot be redirected
 
 
@@ -59,7 +61,7 @@ class ChangedFunction:
     aliases:       other names of the same function (a system call has several)
     section:       its section's name
     local:         a static function, as the original object (or for a new one, the patched) has it
-    replaces:      the kernel's function is to be redirected to this one; false for new functions, for
+    replaces:      the kernel's function is to be redirected to this one; false for new and copied ones, for
                    unlikely parts (`.cold`), which only their parent reaches, and for functions that
                    their callers carry (carry.py)
     carries:       functions (names in the original) that cannot be redirected and that this one reaches

@@ -10,7 +10,8 @@ the shipped pieces reach:
 - what has no identity (strings, constants, switch tables, `__func__`, a lock class key) is shipped;
 - table entries are shipped with the code that they are about, and what these reach, as well.
 
-A changed function that ftrace cannot redirect brings its callers (carry.py).
+A changed function that ftrace cannot redirect brings its callers (carry.py), and code that calls a static
+function which never returns brings a copy of it (deadend.py).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Piece
 from kbuild_py.delta.carry import Carried, carry
 from kbuild_py.delta.compare import Comparison
 from kbuild_py.delta.correlate import cold_families
+from kbuild_py.delta.deadend import DeadEnds
 from kbuild_py.delta.model import Cause, Why
 from kbuild_py.delta.sections import ADDRESSABLE, COMPILER_DATA, Role, Use, table_of
 
@@ -35,7 +37,7 @@ STATIC_CALL_TRAMPOLINE, STATIC_CALL_KEY = "__SCT__", "__SCK__"
 class Selection:
     """What is shipped; piece numbers of the patched object.
 
-    reasons:  changed and new functions, each with why, in the order of the object
+    reasons:  changed, new and copied functions, each with why, in the order of the object
     included: all pieces, functions among them
     reached:  an included piece that is no function -> the piece for whose sake it is included
     families: function -> the other functions (its unlikely part, its parent) that go with it
@@ -73,7 +75,11 @@ def select(comparison: Comparison) -> Selection:
                 text = f"calls {patched.pieces[number].name}, which changed and cannot be redirected"
                 reasons[caller].append(Why(Cause.CALLS, text))
     _add_relatives(patched, families, reasons)
-    included, reached = _closure(comparison, reasons)
+    dead_ends = DeadEnds(patched, families)
+    included, reached = _closure(comparison, reasons, dead_ends)
+    for number in included - reasons.keys():
+        if patched.pieces[number].kind is Kind.FUNCTION:
+            reasons[number].append(Why(Cause.DEAD_END, "never returns, which objtool must see"))
     ordered = {number: tuple(reasons[number]) for number in sorted(reasons)}
     return Selection(ordered, frozenset(included), reached, families, carried)
 
@@ -102,7 +108,9 @@ def _relative(anatomy: Anatomy, number: int, other: int) -> Why:
     return Why(Cause.PARENT, f"is the unlikely part of {name}, which changed")
 
 
-def _closure(comparison: Comparison, functions: Iterable[int]) -> tuple[set[int], dict[int, int]]:
+def _closure(
+    comparison: Comparison, functions: Iterable[int], dead_ends: DeadEnds
+) -> tuple[set[int], dict[int, int]]:
     """Everything that must be shipped for these functions to work."""
     patched = comparison.patched
     included, reached = set(functions), {}
@@ -115,7 +123,7 @@ def _closure(comparison: Comparison, functions: Iterable[int]) -> tuple[set[int]
     waiting = sorted(included, reverse=True)
     while waiting:
         number = waiting.pop()
-        for target in _needed(comparison, patched.pieces[number], keepers):
+        for target in _needed(comparison, patched.pieces[number], keepers, dead_ends):
             if target not in included:
                 included.add(target)
                 reached[target] = number
@@ -123,8 +131,12 @@ def _closure(comparison: Comparison, functions: Iterable[int]) -> tuple[set[int]
     return included, reached
 
 
-def _needed(comparison: Comparison, piece: Piece, keepers: Mapping[str, list[int]]) -> Iterator[int]:
+def _needed(
+    comparison: Comparison, piece: Piece, keepers: Mapping[str, list[int]], dead_ends: DeadEnds
+) -> Iterator[int]:
     patched = comparison.patched
+    if piece.kind is Kind.FUNCTION:
+        yield from dead_ends.called_by(piece)
     for link in patched.links_of(piece):
         if link.piece == NOWHERE:
             name = link.name

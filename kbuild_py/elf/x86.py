@@ -16,3 +16,8 @@ def is_branch(code: bytes, field: int) -> bool:
     2A, 2.2.1.6); no opcode of a branch (e8, e9, 0f 80 to 0f 8f) looks like one.
     """
     return field > 0 and code[field - 1] & 0xC7 != 0x05
+
+
+def is_call(code: bytes, field: int) -> bool:
+    """Whether the branch with its distance at `field` comes back: `call`, not `jmp` or a condition."""
+    return field > 0 and code[field - 1] == 0xE8

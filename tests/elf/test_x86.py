@@ -3,7 +3,7 @@
 
 import pytest
 
-from kbuild_py.elf.x86 import is_branch
+from kbuild_py.elf.x86 import is_branch, is_call
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,11 @@ from kbuild_py.elf.x86 import is_branch
 )
 def test_is_branch(code: str, field: int, branch: bool) -> None:
     assert is_branch(bytes.fromhex(code), field) is branch
+
+
+@pytest.mark.parametrize(
+    ("code", "field", "call"),
+    [("e800000000", 1, True), ("e900000000", 1, False), ("0f8400000000", 2, False), ("00000000", 0, False)],
+)
+def test_is_call(code: str, field: int, call: bool) -> None:
+    assert is_call(bytes.fromhex(code), field) is call
