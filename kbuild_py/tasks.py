@@ -130,10 +130,11 @@ def load_project(root: Path) -> Project:
 
 def run(root: Path, names: Sequence[str]) -> int:
     """Run tasks from outside of doit; what it prints goes to standard error.  Returns doit's exit status."""
-    settings = configuration(root)
+    # Not doit's option --output-file: it would empty the file that standard error may be.
+    settings = {**configuration(root), "outfile": sys.stderr}
     tasks = load_tasks(root)
     loader = ModuleTaskLoader({"DOIT_CONFIG": settings, "task_project": lambda: (task for task in tasks)})
-    status: int = DoitMain(loader).run(["run", "--output-file", "/dev/stderr", *names])
+    status: int = DoitMain(loader).run(["run", *names])
     return status
 
 

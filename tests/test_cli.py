@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`kbuild-py` and the launcher, as a user starts them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kbuild_py.kernel.target import TargetKernel
+from tests.projects import TOP, throw_away
+
+
+@pytest.mark.kernel
+def test_functions_adds_to_a_log_that_has_both_outputs(tmp_path: Path, debian12: TargetKernel) -> None:
+    root = throw_away(tmp_path / "project").root
+    log = tmp_path / "log"
+    log.write_text("earlier line\n")
+    argv = [sys.executable, "-c", "from kbuild_py.cli import main; main(['functions', 'meminfo-string'])"]
+    with log.open("a") as stream:
+        subprocess.run(argv, cwd=root, stdout=stream, stderr=stream, check=True)
+    lines = log.read_text().splitlines()
+    assert lines[0] == "earlier line"
+    assert any("compile fs/proc/meminfo.c" in line for line in lines)
+    assert lines[-2:] == ["    functions:", "      - meminfo_proc_show"]
+
+
+def test_the_launcher_starts_doit_under_its_own_name(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    (root / ".venv/bin").mkdir(parents=True)
+    for name in ("doit", "pyproject.toml"):
+        shutil.copy(TOP / name, root / name)
+    digests = (f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}"
+               for name in ("doit", "pyproject.toml"))  # fmt: skip
+    (root / ".venv/.ready").write_text("\n".join(digests) + "\n")
+    (root / ".venv/bin/python").symlink_to(sys.executable)
+    (root / ".venv/bin/doit").write_text("import os, sys; print(os.getcwd(), *sys.argv)\n")
+    done = subprocess.run([root / "doit", "build:x"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == f"{root} {root}/.venv/bin/doit build:x\n", done.stderr
