@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections import Counter
 
 from kbuild_py.delta import names
-from kbuild_py.delta.anatomy import Anatomy, Kind, dissect
+from kbuild_py.delta.anatomy import Anatomy, Kind
 from kbuild_py.delta.compare import Comparison, is_weak
 from kbuild_py.delta.correlate import correlate
+from kbuild_py.delta.dissect import dissect
 from kbuild_py.delta.entries import EntrySizes
 from kbuild_py.delta.judge import judge, same_unit, source_files
 from kbuild_py.delta.model import Cause, ChangedFunction, Delta, NewData, Options, Status, Verdicts

@@ -143,7 +143,9 @@ def role_of(section: Section) -> Role:
 
 def _merge_role(section: Section) -> Role | None:
     """The role of a section whose entries the linker merges by content; None for other sections."""
-    if not section.flags & elf.SHF_MERGE or section.relocations or not section.data:
+    if not section.flags & elf.SHF_MERGE or section.flags & elf.SHF_EXECINSTR:
+        return None
+    if section.relocations or not section.data:
         return None
     if section.flags & elf.SHF_STRINGS:
         return Role.STRINGS if section.entsize in (1, 2, 4) else None

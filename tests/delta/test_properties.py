@@ -17,7 +17,7 @@ from kbuild_py.elf.object import ObjectFile
 from kbuild_py.elf.read import parse_object
 from kbuild_py.elf.write import write_object
 from kbuild_py.errors import UserError
-from tests.delta.compiling import CASES, compile_case, needs_gcc
+from tests.delta.compiling import CASES, compile_c, compile_case, needs_gcc
 from tests.delta.transform import renumbered, shuffled, with_changed_byte, without_section_symbols
 
 pytestmark = needs_gcc
@@ -109,7 +109,6 @@ def test_the_same_objects_give_the_same_bytes(
 
 def test_time_grows_with_the_size_and_not_faster(tmp_path: Path) -> None:
     """Eight times as many functions take about eight times as long (a scan per symbol: 64 times)."""
-    from tests.delta.compiling import compile_c
 
     def seconds(count: int) -> float:
         text = "int other(int);\nvoid _printk(const char *, ...);\n" + "".join(

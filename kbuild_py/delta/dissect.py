@@ -1,0 +1,402 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An `ObjectFile` -> its `Anatomy`: cut sections into pieces, turn relocations into links.
+
+The steps depend on each other in this order.  Symbols name pieces.  Code is decoded from the start of each
+named function, which tells what pc-relative relocations reach (machine.py).  What they reach tells where
+unnamed stretches begin.  Only then is every piece known, and every relocation can be resolved.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from kbuild_py.delta import names
+from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
+from kbuild_py.delta.entries import EntrySizes
+from kbuild_py.delta.machine import Branch, Decoded, Machine, decode, machine
+from kbuild_py.delta.sections import ALTERNATIVES, PATCHABLE, REPLACEMENT_LENGTH, Role, role_of
+from kbuild_py.elf import constants as elf
+from kbuild_py.elf.object import SHN_ABS, ObjectFile, Relocation, Section, Symbol
+
+
+def dissect(obj: ObjectFile, sizes: EntrySizes) -> Anatomy:
+    """Cut `obj` into pieces and resolve its relocations.  `UserError` for a processor that is not known."""
+    return _Dissection(obj, machine(obj.machine, obj.path), sizes).run()
+
+
+@dataclass(slots=True)
+class _Extent:
+    """A stretch while it is being found: `symbol` names it."""
+
+    start: int
+    end: int
+    symbol: int
+    base: int
+
+
+class _Dissection:
+    """The steps of `dissect`, which share what they have found so far."""
+
+    def __init__(self, obj: ObjectFile, processor: Machine, sizes: EntrySizes) -> None:
+        self.obj = obj
+        self.machine = processor
+        self.sizes = sizes
+        self.roles = tuple(role_of(section) for section in obj.sections)
+        self.symbols_in: dict[int, list[Symbol]] = defaultdict(list)
+        for symbol in obj.symbols:
+            if symbol.section > 0 and symbol.type not in (elf.STT_SECTION, elf.STT_FILE):
+                self.symbols_in[symbol.section].append(symbol)
+        self.relocations: dict[int, list[Relocation]] = {}
+        self.branches: dict[int, list[Branch]] = {}
+        self.distance: dict[int, dict[int, int]] = {}
+        self.patchable: dict[int, set[int]] = defaultdict(set)
+        self.undecoded: set[int] = set()
+        self.notes: list[str] = []
+        self.entry_sizes: dict[int, int] = {}
+        self.first: dict[int, int] = {}  # section -> its first piece
+        self.empty: dict[tuple[int, int], int] = {}  # (section, field) with an empty target -> its section
+
+    def run(self) -> Anatomy:
+        ignored = self.machine.ignored
+        for section in self.obj.sections:
+            if self.roles[section.index] is Role.IGNORED:
+                continue
+            kept = [relocation for relocation in section.relocations if relocation.type not in ignored]
+            self.relocations[section.index] = sorted(kept, key=lambda relocation: relocation.offset)
+            if self.roles[section.index] is Role.TABLE and section.size:
+                size = self.sizes.of(section, self.relocations[section.index], self.notes)
+                self.entry_sizes[section.index] = size
+        self._find_patchable()
+        extents = {
+            index: self._named(index)
+            for index, role in enumerate(self.roles)
+            if role in (Role.CODE, Role.INIT, Role.DATA, Role.BSS, Role.RODATA, Role.REGISTRY)
+        }
+        for index, section in enumerate(self.obj.sections):
+            if section.flags & elf.SHF_EXECINSTR and index in extents:
+                self._decode(section, extents[index])
+        self._add_stretches(extents)
+        return self._anatomy(extents)
+
+    def _find_patchable(self) -> None:
+        """Where ftrace's own padding starts, which may be before the function's symbol."""
+        for section in self.obj.sections:
+            if section.name == PATCHABLE:
+                for relocation in self.relocations[section.index]:
+                    symbol = self.obj.symbols[relocation.symbol]
+                    self.patchable[symbol.section].add(symbol.value + relocation.addend)
+
+    # --- named pieces ---------------------------------------------------------------------------------
+
+    def _named(self, index: int) -> list[_Extent]:
+        """The stretches that symbols name.  A symbol inside another's stretch names nothing new."""
+        section = self.obj.sections[index]
+        code = bool(section.flags & elf.SHF_EXECINSTR)
+        makers = [symbol for symbol in self.symbols_in[index] if self._makes_piece(symbol, code)]
+        # Sized before unsized, long before short: an alias or inner label never cuts a function in two.
+        # Of several names of one place, the one that the compiler named the section after.
+        makers.sort(
+            key=lambda symbol: (symbol.value, -symbol.size, not section.name.endswith(f".{symbol.name}"))
+        )
+        values = [symbol.value for symbol in makers]
+        extents: list[_Extent] = []
+        for symbol in makers:
+            if extents and (
+                symbol.value < extents[-1].end or (symbol.value == extents[-1].start and not symbol.size)
+            ):
+                continue
+            end = symbol.value + symbol.size
+            if not symbol.size and symbol.type != elf.STT_OBJECT:
+                later = bisect_right(values, symbol.value)
+                end = values[later] if later < len(values) else section.size
+            extents.append(_Extent(symbol.value, end, symbol.index, symbol.value))
+        if code:
+            self._add_padding(index, extents)
+        return extents
+
+    @staticmethod
+    def _makes_piece(symbol: Symbol, code: bool) -> bool:
+        if symbol.name.startswith(".L") or not symbol.name:
+            return False
+        if not code:
+            return True
+        function = symbol.type in (elf.STT_FUNC, elf.STT_GNU_IFUNC)
+        entry_point = symbol.type == elf.STT_NOTYPE and symbol.bind != elf.STB_LOCAL  # written in assembly
+        return (function or entry_point) and not names.is_padding_symbol(symbol.name)
+
+    def _add_padding(self, index: int, extents: list[_Extent]) -> None:
+        """Give functions the bytes before them that belong to them (call padding, CFI hash)."""
+        named = {s.value for s in self.symbols_in[index] if names.is_padding_symbol(s.name)}
+        marks = sorted(named | self.patchable.get(index, set()))
+        previous = 0
+        for extent in extents:
+            if not previous:
+                extent.start = 0
+            else:
+                low = bisect_left(marks, previous)
+                if low < len(marks) and marks[low] < extent.start:
+                    extent.start = marks[low]
+            previous = extent.end
+
+    # --- code -----------------------------------------------------------------------------------------
+
+    def _decode(self, section: Section, extents: list[_Extent]) -> None:
+        """Find where instructions with relocated fields end, and branches between functions."""
+        fields = [relocation.offset for relocation in self.relocations.get(section.index, ())]
+        distance: dict[int, int] = {}
+        branches: list[Branch] = []
+        stretches = [(extent.start, extent.end) for extent in extents] or [(0, section.size)]
+        for start, end in stretches:
+            inner = fields[bisect_left(fields, start) : bisect_left(fields, end)]
+            decoded: Decoded = decode(section.data, start, end, inner, branches=len(extents) > 1)
+            distance.update(decoded.distance)
+            branches += (branch for branch in decoded.branches if 0 <= branch.target < section.size)
+            if not decoded.complete:
+                self.undecoded.add(section.index)
+        self.distance[section.index] = distance
+        self.branches[section.index] = branches
+
+    def _bias(self, section: int, relocation: Relocation) -> int:
+        """What the assembler took off the addend of a pc-relative field (see machine.py)."""
+        if relocation.type not in self.machine.pc_relative or section not in self.distance:
+            return 0
+        width = self.machine.width.get(relocation.type, 4)
+        return self.distance[section].get(relocation.offset, width)
+
+    # --- unnamed pieces -------------------------------------------------------------------------------
+
+    def _targets(self) -> Iterator[tuple[int, int]]:
+        """(section, offset) of everything that relocations reach in this object."""
+        symbols = self.obj.symbols
+        for index, relocations in self.relocations.items():
+            for relocation in relocations:
+                symbol = symbols[relocation.symbol]
+                if symbol.section > 0:
+                    if symbol.type == elf.STT_SECTION:
+                        reach = relocation.addend + self._bias(index, relocation)
+                        yield symbol.section, symbol.value + reach
+                    else:
+                        yield symbol.section, symbol.value
+        for index, branches in self.branches.items():
+            for branch in branches:
+                yield index, branch.target
+
+    def _replacements(self) -> Iterator[tuple[int, int]]:
+        """(section, offset) at which replacements of alternatives end; remembers the empty ones."""
+        for index, size in self.entry_sizes.items():
+            section = self.obj.sections[index]
+            place = REPLACEMENT_LENGTH.get(size)
+            if section.name != ALTERNATIVES or place is None:
+                continue
+            for relocation in self.relocations[index]:
+                symbol = self.obj.symbols[relocation.symbol]
+                start, field = divmod(relocation.offset, size)
+                if not field or start * size + place >= section.size or symbol.section <= 0:
+                    continue
+                length = section.data[start * size + place]
+                if length:
+                    yield symbol.section, symbol.value + relocation.addend + length
+                else:
+                    self.empty[index, relocation.offset] = symbol.section
+
+    def _add_stretches(self, extents: dict[int, list[_Extent]]) -> None:
+        """Make pieces of what references reach and no symbol names."""
+        cuts: dict[int, set[int]] = defaultdict(set)
+        for index, role in enumerate(self.roles):
+            if role is Role.REGISTRY:
+                cuts[index] = set()  # all of it counts, whether this object refers to it or not
+        for index, offset in (*self._targets(), *self._replacements()):
+            if index in extents:
+                cuts[index].add(offset)
+        for index, offsets in cuts.items():
+            section = self.obj.sections[index]
+            code = bool(section.flags & elf.SHF_EXECINSTR)
+            named = extents[index]
+            ordered = sorted(offsets)
+            found: list[_Extent] = []
+            for start, end in self._gaps(section, named):
+                inner = ordered[bisect_left(ordered, start) : bisect_left(ordered, end)]
+                if self.roles[index] is Role.REGISTRY or (inner and not code):
+                    inner = [start]
+                for position, cut in enumerate(inner):
+                    stop = inner[position + 1] if position + 1 < len(inner) else end
+                    found.append(_Extent(cut, stop, 0, cut))
+            if index in self.empty.values():
+                found.append(_Extent(0, 0, 0, 0))
+            extents[index] = sorted([*named, *found], key=lambda extent: (extent.start, extent.end))
+
+    def _gaps(self, section: Section, named: Sequence[_Extent]) -> Iterator[tuple[int, int]]:
+        """Stretches between named pieces, without those that are only padding."""
+        previous = 0
+        for start, end in [*((extent.start, extent.end) for extent in named), (section.size, section.size)]:
+            if start > previous and not (previous and self._is_padding(section, previous, start)):
+                yield previous, start
+            previous = max(previous, end)
+
+    @staticmethod
+    def _is_padding(section: Section, start: int, end: int) -> bool:
+        if section.flags & elf.SHF_EXECINSTR:
+            return False  # Padding in code is never referenced, and what is not referenced makes no piece.
+        return end - start < max(section.align, 1) and not any(section.data[start:end])
+
+    # --- the result -----------------------------------------------------------------------------------
+
+    def _anatomy(self, extents: Mapping[int, list[_Extent]]) -> Anatomy:
+        pieces: list[Piece] = []
+        by_section: list[tuple[int, ...]] = []
+        starts: list[tuple[int, ...]] = []
+        for index, section in enumerate(self.obj.sections):
+            role, first = self.roles[index], len(pieces)
+            self.first[index] = first
+            if index in extents:
+                for extent in extents[index]:
+                    pieces.append(self._piece(len(pieces), section, extent))
+            elif role is Role.STRINGS:
+                self._cut(pieces, section, Kind.STRING, _string_starts(section))
+            elif role is Role.CONSTANTS:
+                self._cut(pieces, section, Kind.CONSTANT, range(0, section.size, section.entsize))
+            elif index in self.entry_sizes:
+                self._cut(pieces, section, Kind.ENTRY, range(0, section.size, self.entry_sizes[index]))
+            by_section.append(tuple(range(first, len(pieces))))
+            starts.append(tuple(piece.start for piece in pieces[first:]))
+        locate = _Locator(pieces, by_section, starts)
+        homes = {
+            symbol.index: found
+            for symbols in self.symbols_in.values()
+            for symbol in symbols
+            if (found := locate(symbol.section, symbol.value)) != NOWHERE
+        }
+        for piece in pieces:  # A symbol that made a piece is at home there, whatever else starts there.
+            if piece.symbol:
+                homes[piece.symbol] = piece.number
+        links = tuple(tuple(self._links(index, pieces, locate, homes)) for index in range(len(self.roles)))
+        link_offsets = tuple(tuple(link.offset for link in row) for row in links)
+        return Anatomy(
+            object=self.obj,
+            machine=self.machine,
+            roles=self.roles,
+            pieces=tuple(pieces),
+            by_section=tuple(by_section),
+            starts=tuple(starts),
+            links=links,
+            link_offsets=link_offsets,
+            homes=homes,
+            entries=_entries_by_owner(pieces, links, link_offsets),
+            entry_sizes=self.entry_sizes,
+            undecoded=frozenset(self.undecoded),
+            notes=tuple(self.notes),
+        )
+
+    def _piece(self, number: int, section: Section, extent: _Extent) -> Piece:
+        symbol = self.obj.symbols[extent.symbol]
+        if not extent.symbol or names.is_anonymous(symbol.name):
+            kind = Kind.STRETCH
+        elif section.flags & elf.SHF_EXECINSTR:
+            kind = Kind.FUNCTION
+        else:
+            kind = Kind.OBJECT
+        name = symbol.name if extent.symbol else ""
+        return Piece(number, section.index, extent.start, extent.end, kind, name, extent.symbol, extent.base)
+
+    @staticmethod
+    def _cut(pieces: list[Piece], section: Section, kind: Kind, starts: Sequence[int]) -> None:
+        for position, start in enumerate(starts):
+            end = starts[position + 1] if position + 1 < len(starts) else section.size
+            pieces.append(Piece(len(pieces), section.index, start, end, kind, "", 0, start))
+
+    def _links(
+        self, index: int, pieces: Sequence[Piece], locate: _Locator, homes: Mapping[int, int]
+    ) -> Iterator[Link]:
+        symbols = self.obj.symbols
+        found: list[Link] = []
+        for relocation in self.relocations.get(index, ()):
+            symbol = symbols[relocation.symbol]
+            bias = self._bias(index, relocation)
+            offset, kind, addend = relocation.offset, relocation.type, relocation.addend
+            if symbol.section <= 0:
+                name = f"={symbol.value:#x}" if symbol.section == SHN_ABS else symbol.name
+                found.append(Link(offset, kind, symbol.index, addend, NOWHERE, name, addend + bias))
+                continue
+            raw = symbol.value + addend
+            empty = self.empty.get((index, offset))
+            if empty is not None:
+                number = self.first[empty]
+                found.append(Link(offset, kind, symbol.index, pieces[number].start, number, "", 0))
+                continue
+            if symbol.type == elf.STT_SECTION:
+                target = locate(symbol.section, raw + bias)
+            else:
+                target = homes.get(symbol.index, NOWHERE)
+            if target == NOWHERE:
+                section = self.obj.sections[symbol.section]
+                found.append(
+                    Link(offset, kind, symbol.index, raw, NOWHERE, f"section {section.name}", raw + bias)
+                )
+            else:
+                at = raw + bias - pieces[target].base
+                found.append(Link(offset, kind, symbol.index, raw, target, "", at))
+        for branch in self.branches.get(index, ()):
+            target = locate(index, branch.target)
+            if target != NOWHERE:
+                at = branch.target - pieces[target].base
+                kind = self.machine.short_branch if branch.width == 1 else self.machine.branch
+                found.append(Link(branch.field, kind, 0, branch.target - branch.width, target, "", at))
+        found.sort(key=lambda link: link.offset)
+        return iter(found)
+
+
+class _Locator:
+    """Finds the piece that an offset of a section belongs to."""
+
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        by_section: Sequence[tuple[int, ...]],
+        starts: Sequence[tuple[int, ...]],
+    ) -> None:
+        self.pieces, self.by_section, self.starts = pieces, by_section, starts
+
+    def __call__(self, section: int, offset: int) -> int:
+        """The piece's number; the nearest one's for an offset outside of all; NOWHERE without pieces."""
+        starts = self.starts[section]
+        if not starts:
+            return NOWHERE
+        return self.by_section[section][max(bisect_right(starts, offset) - 1, 0)]
+
+
+def _string_starts(section: Section) -> list[int]:
+    """Where the strings of a mergeable section start (terminators are entsize zero bytes)."""
+    width = max(section.entsize, 1)
+    data, starts, offset = section.data, [], 0
+    terminator = bytes(width)
+    while offset < section.size:
+        starts.append(offset)
+        end = data.find(terminator, offset)
+        while end != -1 and (end - offset) % width:
+            end = data.find(terminator, end + 1)
+        if end == -1:
+            break
+        offset = end + width
+    return starts
+
+
+def _entries_by_owner(
+    pieces: Sequence[Piece],
+    links: Sequence[tuple[Link, ...]],
+    link_offsets: Sequence[tuple[int, ...]],
+) -> dict[int, tuple[int, ...]]:
+    """Piece -> the table entries whose first relocation points into it, in the order of the code."""
+    owned: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    for piece in pieces:
+        if piece.kind is not Kind.ENTRY:
+            continue
+        offsets = link_offsets[piece.section]
+        low = bisect_left(offsets, piece.start)
+        if low < len(offsets) and offsets[low] < piece.end:
+            link = links[piece.section][low]
+            if link.piece != NOWHERE:
+                owned[link.piece].append((piece.section, link.at, piece.number))
+    return {owner: tuple(number for _, _, number in sorted(found)) for owner, found in owned.items()}
