@@ -18,7 +18,7 @@ from kbuild_py.delta.rules import Rule
 from kbuild_py.delta.sections import NOINSTR, PERCPU, Role, Use, is_init, table_of
 from kbuild_py.delta.select import Selection, is_shipped
 from kbuild_py.elf import constants as elf
-from kbuild_py.elf.object import SHN_COMMON, SHN_X86_64_LCOMMON, ObjectFile
+from kbuild_py.elf.object import SHN_ABS, SHN_COMMON, SHN_UNDEF, SHN_X86_64_LCOMMON, ObjectFile
 
 _DATA = (Role.DATA, Role.BSS, Role.RODATA)
 _EXPORT_SECTIONS = ("__ksymtab", "___ksymtab", "__kcrctab", "___kcrctab", ".export_symbol", "__kflagstab")
@@ -271,8 +271,11 @@ def _bad_references(comparison: Comparison, selection: Selection) -> Iterator[Ve
             cause = f"'{name}' has instructions that cannot be decoded"
             yield Verdict(rules.UNDECODED, patched.place(piece, piece.start), cause)
         if link.piece == NOWHERE:
-            if patched.object.symbols[link.symbol].section > 0:
+            symbol = patched.object.symbols[link.symbol]
+            if symbol.section > 0 or symbol.type == elf.STT_FILE:
                 yield Verdict(rules.UNNAMED_TARGET, place, f"refers to {link.name}, which is not loaded")
+            elif symbol.section not in (SHN_UNDEF, SHN_ABS, *_COMMON) or (symbol.index and not symbol.name):
+                yield Verdict(rules.UNNAMED_TARGET, place, f"refers to '{link.name}', which has no place")
             continue
         target = patched.pieces[link.piece]
         if target.number in selection.included or is_shipped(comparison, target):

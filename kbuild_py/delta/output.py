@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
@@ -75,7 +75,7 @@ class _Builder:
         self.moved: dict[int, int] = {}  # piece -> its new start
         self.symbols: list[Symbol] = [NULL_SYMBOL]
         self.section_symbols: dict[int, int] = {}
-        self.symbol_index: dict[int, int] = {}  # symbol of the patched object -> of the output
+        self.symbol_index: dict[int, int] = {0: 0}  # symbol of the patched object -> of the output
         self.undefined: dict[str, int] = {}
         original = comparison.original
         self.original_names = {
@@ -99,7 +99,7 @@ class _Builder:
                 for number in pieces
                 for link in self.patched.links_of(self.patched.pieces[number])
             )
-            sections.append(_with_relocations(section, relocations))
+            sections.append(_with_relocations(section, relocations, self.patched.machine.width))
         sections.append(_stack_note(len(sections)))
         output = ObjectFile(
             path, obj.machine, obj.flags, obj.big_endian, tuple(sections), tuple(self.symbols)
@@ -239,7 +239,7 @@ class _Builder:
                     continue
                 if link.piece == NOWHERE:
                     symbol = self.patched.object.symbols[link.symbol]
-                    if symbol.section == SHN_UNDEF:
+                    if symbol.section == SHN_UNDEF and symbol.index:
                         found[key] = _External(self._foreign(symbol.name), 0, symbol.bind)
                 else:
                     found[key] = self._existing(link)
@@ -276,7 +276,7 @@ class _Builder:
         offset = link.offset - piece.start + self.moved[piece.number]
         if link.piece not in self.selection.included:
             external = externals.get((link.piece, link.symbol, link.name))
-            if external is None:  # an absolute symbol
+            if external is None:  # an absolute symbol, or none at all
                 return Relocation(offset, link.type, self.symbol_index[link.symbol], link.raw)
             index = self.undefined[external.reference.name]
             return Relocation(offset, link.type, index, link.raw - external.value)
@@ -294,17 +294,22 @@ class _Builder:
         return Relocation(offset, link.type, self.section_symbols[target.section], link.raw + shift)
 
 
-def _with_relocations(section: Section, relocations: tuple[Relocation, ...]) -> Section:
-    return Section(
-        index=section.index,
-        name=section.name,
-        type=section.type,
-        flags=section.flags,
-        data=section.data,
-        size=section.size,
-        align=section.align,
-        entsize=section.entsize,
-        link=section.link,
+def _with_relocations(
+    section: Section, relocations: tuple[Relocation, ...], width: Mapping[int, int]
+) -> Section:
+    """The section with its relocations, and the relocated fields empty.
+
+    A branch that the assembler had resolved has its old distance in the code.  The addend stands in the
+    relocation, and the module loader refuses a field that already holds something
+    (arch/x86/kernel/module.c, "Skipping invalid relocation target").
+    """
+    content = bytearray(section.data)
+    for relocation in relocations if content else ():
+        size = width.get(relocation.type, 0)
+        content[relocation.offset : relocation.offset + size] = bytes(size)
+    return replace(
+        section,
+        data=bytes(content),
         relocations=tuple(sorted(relocations, key=lambda relocation: relocation.offset)),
     )
 

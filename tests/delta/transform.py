@@ -78,3 +78,37 @@ def with_changed_byte(obj: ObjectFile, section: int, offset: int, bit: int) -> O
     data[offset] ^= 1 << bit
     sections[section] = replace(sections[section], data=bytes(data))
     return replace(obj, sections=tuple(sections))
+
+
+def damaged(obj: ObjectFile, seed: int) -> ObjectFile:
+    """Some fields of relocations, symbols and sections hold other values; the file would still be well-formed
+    or refused by `check_object`."""
+    rng = random.Random(seed)
+    sections, symbols = list(obj.sections), list(obj.symbols)
+    for _ in range(rng.randrange(1, 8)):
+        section, symbol = rng.choice(sections[1:]), rng.choice(symbols[1:])
+        choice = rng.randrange(8)
+        if choice < 3 and section.relocations:
+            relocations = list(section.relocations)
+            index = rng.randrange(len(relocations))
+            relocations[index] = replace(
+                relocations[index],
+                type=rng.choice([0, 1, 2, 4, 9, 10, 11, 15, 24]),
+                symbol=rng.randrange(len(symbols)),
+                addend=rng.randrange(-64, 256),
+            )
+            sections[section.index] = replace(section, relocations=tuple(relocations))
+        elif choice < 5:
+            where = rng.randrange(len(sections))
+            value, size = rng.randrange(32), rng.randrange(32)
+            symbols[symbol.index] = replace(
+                symbol, section=where, value=value, size=size, type=rng.randrange(5)
+            )
+        elif choice == 5:
+            symbols[symbol.index] = replace(symbol, name=rng.choice(symbols[1:]).name, bind=rng.randrange(3))
+        elif choice == 6:
+            sections[section.index] = replace(section, name=rng.choice(sections[1:]).name)
+        else:
+            flag, size = 1 << rng.choice([0, 1, 2, 4, 5]), rng.choice([0, 1, 2, 8, section.size])
+            sections[section.index] = replace(section, flags=section.flags ^ flag, entsize=size)
+    return replace(obj, sections=tuple(sections), symbols=tuple(symbols))
