@@ -27,14 +27,12 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from kbuild_py.elf.constants import SHF_EXECINSTR, STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_NOTYPE
 from kbuild_py.elf.object import SHN_UNDEF, ObjectFile, Relocation, Section, Symbol
 from kbuild_py.elf.x86 import is_branch
 from kbuild_py.errors import Problems, refuse
 from kbuild_py.kernel.image import ImageSymbol
 
-STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
-STT_NOTYPE, STT_SECTION, STT_FILE = 0, 3, 4
-SHF_EXECINSTR = 0x4
 # x86-64 psABI, table 4.9: the relocations that hold an address or the distance to one.
 R_X86_64_64, R_X86_64_PC32, R_X86_64_32, R_X86_64_32S = 1, 2, 10, 11
 DATA_PREFIXES = (".data", ".rodata", ".bss")
