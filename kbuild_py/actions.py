@@ -92,7 +92,10 @@ def prove_unit(build: Build, source: str) -> None:
 def diff_unit(build: Build, source: str) -> None:
     """04-delta: the patch object and the account of it; `UserError` with every verdict."""
     files = build.unit(source)
-    result = diff(read_object(files.original), read_object(files.patched))
+    original, patched = (
+        replace(read_object(path), path=patchfile.shown(path)) for path in (files.original, files.patched)
+    )
+    result = diff(original, patched)
     if isinstance(result, Verdicts):
         raise UserError(*(verdict.problem() for verdict in result.verdicts))
     for note in result.notes:
@@ -184,7 +187,7 @@ def verify_module(build: Build) -> None:
     """06-vm: the manifest's checks in the stock kernel, before load, after load, after unload."""
     target = _target(build)
     guest = verify_guest(build.manifest.checks, build.core_module, build.module)
-    verify(target.boot_image, guest, build.boot_report.parent, build.manifest.path)
+    verify(target.boot_image, guest, build.boot_report.parent, patchfile.shown(build.manifest.path))
 
 
 def run_tests(root: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kbuild_py.kernel.target import TargetKernel
-from tests.projects import TOP, throw_away
+from tests.projects import KERNEL, TOP, edited, throw_away
 
 
 @pytest.mark.kernel
@@ -41,3 +41,16 @@ def test_the_launcher_starts_doit_under_its_own_name(tmp_path: Path) -> None:
     (root / ".venv/bin/doit").write_text("import os, sys; print(os.getcwd(), *sys.argv)\n")
     done = subprocess.run([root / "doit", "build:x"], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == f"{root} {root}/.venv/bin/doit build:x\n", done.stderr
+
+
+@pytest.mark.kernel
+def test_verdicts_have_places_below_the_project(tmp_path: Path, debian12: TargetKernel) -> None:
+    project = throw_away(tmp_path / "project", manifests=())
+    patch = edited(
+        debian12.tree, "fs/proc/uptime.c", 'proc_create_single("uptime"', 'proc_create_single("up"'
+    )
+    project.add("late", patch)
+    answer = project.doit("build:late")
+    assert answer.status != 0
+    place = f"build/late/{KERNEL}/02-objects/fs/proc/uptime/patched.o(.init.text+0x0): "
+    assert any(line.startswith(place) for line in answer.stdout.splitlines()), answer.stdout

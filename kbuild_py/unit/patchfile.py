@@ -51,6 +51,9 @@ REFUSED_NAMES: tuple[tuple[str, str, str], ...] = (
     (r"", "it is not a C source (.c)", "leave the file out of the patch"),
 )
 
+# What a hunk header with a typing mistake still has.
+LINE_RANGES = re.compile(r"^[@ ]*-\d+,\d+ \+\d+,\d+")
+
 
 @dataclass(frozen=True, slots=True)
 class HunkLine:
@@ -229,7 +232,7 @@ def _strays(patch: Path, lines: Sequence[str], parsed: Any) -> Iterable[Problem]
             continue
         if line.startswith("+++ "):
             seen_file = True
-        elif seen_file and line.startswith("@@"):
+        elif seen_file and (line.startswith("@@") or LINE_RANGES.search(line)):
             yield Problem(
                 shown(patch, number),
                 "malformed hunk header",

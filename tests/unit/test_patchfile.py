@@ -163,6 +163,7 @@ def test_bytes_that_are_not_utf8_come_back() -> None:
         ),
         (change("fs/x.c") + "+more\n", "x.patch:8: malformed hunk: it has more lines"),
         (change("fs/x.c") + "@@ -9,3 +9 3 @@\n a\n-b\n+c\n d\n", "x.patch:8: malformed hunk header"),
+        (change("fs/x.c") + "@ -9,3 +9,3 @@\n a\n-b\n+c\n d\n", "x.patch:8: malformed hunk header"),
         (change("fs/x.c").replace("-b\n", "?b\n"), "x.patch:5: malformed patch: hunk diff line expected"),
         ("@@ -1,3 +1,3 @@\n a\n-b\n+c\n d\n", "x.patch:1: malformed patch: unexpected hunk found"),
     ],
