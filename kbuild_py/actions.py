@@ -50,13 +50,13 @@ def build_core(root: Path, kernel: KernelDescription) -> None:
 
 
 def make_sources(build: Build) -> None:
-    """01-sources: patched texts, and for each file the command that kbuild compiles it with."""
+    """01-sources: the kernel's tree without and with the patch, and kbuild's command for each file."""
     target = _target(build)
     units = check.check_patches(target, build.manifest.patches)
     for unit in units:
         for note in unit.source.notes:
             say(note)
-        write_atomic(build.patched_source(unit.source.path), patchfile.encode(unit.source.text))
+    compile.lay_out(target, units, build.trees)
     commands = {unit.source.path: command.as_json(unit.command) for unit in units}
     write_json(build.commands, commands)
 
@@ -66,8 +66,7 @@ def compile_unit(build: Build, source: str) -> None:
     target, files = _target(build), build.unit(source)
     units = check.check_patches(target, build.manifest.patches)
     unit = next(unit for unit in units if unit.source.path == source)
-    layout = compile.lay_out(target, units, files.objects / "tree")
-    pair = compile.compile_pair(target, unit, layout, files.objects)
+    pair = compile.compile_pair(target, unit, compile.Layout.within(build.trees), files.objects)
     compile.proof_object(target, unit.command, pair.original, files.proof_object)
 
 
@@ -78,7 +77,7 @@ def prove_unit(build: Build, source: str) -> None:
 
     def plain() -> ObjectFile:
         assert isinstance(recorded, command.CompileCommand)  # what is not built was refused before
-        overlay = files.objects / "tree" / "original"
+        overlay = compile.Layout.within(build.trees).original
         return read_object(compile.plain_object(target, recorded, overlay, files.objects / "plain.o"))
 
     image, names = KernelImage.load(target.vmlinux), KernelSymbols.load(target.symbols)

@@ -32,7 +32,7 @@ class UnitFiles:
 
     @property
     def objects(self) -> Path:
-        """The folder of original.o, patched.o, proof.o, their logs, and the trees they were compiled in."""
+        """The folder of original.o, patched.o, proof.o and their logs."""
         return self._in("02-objects", "")
 
     @property
@@ -85,8 +85,13 @@ class Build:
     def commands(self) -> Path:
         return self.folder / "01-sources" / "commands.json"
 
+    @property
+    def trees(self) -> Path:
+        """The folder of the two trees that files are compiled in: `original` and `patched`."""
+        return self.folder / "01-sources"
+
     def patched_source(self, source: str) -> Path:
-        return self.folder / "01-sources" / source
+        return self.trees / "patched" / source
 
     def unit(self, source: str) -> UnitFiles:
         return UnitFiles(self, source)

@@ -54,6 +54,11 @@ class Layout:
     original: Path
     patched: Path
 
+    @classmethod
+    def within(cls, folder: Path) -> Layout:
+        """The two in `folder`, where `lay_out` makes them."""
+        return cls(folder / "original", folder / "patched")
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectPair:
@@ -70,10 +75,10 @@ def lay_out(kernel: TargetKernel, units: Sequence[TranslationUnit], folder: Path
     }
     originals = {unit.source.path: kernel.tree / unit.source.path for unit in units}
     patched = {unit.source.path: encode(unit.source.text) for unit in units}
-    return Layout(
-        make_overlay(folder / "original", kernel.tree, {**generated, **originals}),
-        make_overlay(folder / "patched", kernel.tree, {**generated, **patched}),
-    )
+    layout = Layout.within(folder)
+    make_overlay(layout.original, kernel.tree, {**generated, **originals})
+    make_overlay(layout.patched, kernel.tree, {**generated, **patched})
+    return layout
 
 
 def compile_pair(kernel: TargetKernel, unit: TranslationUnit, layout: Layout, folder: Path) -> ObjectPair:
