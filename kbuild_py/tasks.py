@@ -19,11 +19,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TextIO
 
 from doit.cmd_base import ModuleTaskLoader
 from doit.doit_cmd import DoitMain
 from doit.exceptions import TaskFailed
+from doit.globals import Globals
 
 from kbuild_py import stamps
 from kbuild_py.errors import Problems, UserError, refuse
@@ -77,6 +79,7 @@ def configuration(root: Path) -> dict[str, Any]:
             cause = f"the kernel's build cannot work below a path with {' and '.join(map(repr, unfit))} in it"
             problems.add(path, cause, remedy)
     problems.raise_if_any()
+    sys.excepthook = report_uncaught
     record = root / "build" / ".doit.json"
     try:
         (root / "build").mkdir(exist_ok=True)
@@ -100,6 +103,26 @@ def configuration(root: Path) -> dict[str, Any]:
     }
 
 
+def forgiving(dump: Callable[[], None]) -> Callable[[], None]:
+    """doit's way to write its record, with no harm in a full disk: the next build does more then, not less."""
+
+    def wrapper() -> None:
+        try:
+            dump()
+        except OSError as error:
+            say(f"build/.doit.json: cannot write: {error.strerror}")
+
+    return wrapper
+
+
+def report_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say one line when the user presses Ctrl-C; Python then ends by that signal, as shells expect."""
+    if issubclass(kind, KeyboardInterrupt):
+        say("interrupted; what is finished stays, and the next build goes on from there")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
 _held: list[TextIO] = []
 
 
@@ -116,6 +139,9 @@ def hold(path: Path) -> None:
 
 def load_tasks(root: Path) -> list[Task]:
     """All tasks of the project at `root`; `UserError` with all that is wrong with its files."""
+    if Globals.dep_manager is not None:
+        backend = Globals.dep_manager.backend
+        backend.dump = forgiving(backend.dump)
     return list(project_tasks(load_project(root)))
 
 
@@ -386,7 +412,7 @@ def refusing(does: Callable[..., None]) -> Callable[..., TaskFailed | None]:
         except OSError as error:
             if error.errno not in MENDABLE:
                 raise
-            return TaskFailed(f"{error.filename or 'a file'}: {error.strerror}")
+            return TaskFailed(f"{error.filename2 or error.filename or 'a file'}: {error.strerror}")
         return None
 
     return wrapper

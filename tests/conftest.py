@@ -51,3 +51,12 @@ def debian12() -> TargetKernel:
 def debian12_cloud() -> TargetKernel:
     """The stock Debian 12 kernel for clouds, prepared."""
     return _prepared("debian-12-cloud-amd64", "cloud-amd64")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick answers first: plain tests, then those that need the kernel, then those that boot it."""
+
+    def cost(item: pytest.Item) -> int:
+        return 2 if item.get_closest_marker("boot") else 1 if item.get_closest_marker("kernel") else 0
+
+    items.sort(key=cost)  # stable: the order within each kind stays

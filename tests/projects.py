@@ -89,14 +89,17 @@ class Throwaway:
         )
 
 
-def throw_away(root: Path, manifests: Sequence[str] = ("meminfo-string",)) -> Throwaway:
-    """A copy of this project below `root`, with these of its manifests, each for one kernel only."""
+def throw_away(root: Path, manifests: Sequence[str] = ("meminfo-string",), source: Path = TOP) -> Throwaway:
+    """A copy of this project at `root`, with these of its manifests, each for one kernel only.
+
+    source: what to copy; give the first copy's root where two copies must be equal while somebody edits
+    """
     ignore = shutil.ignore_patterns("__pycache__")
     for name in ("kbuild_py", "templates", "core", "manifests/kernels"):
-        shutil.copytree(TOP / name, root / name, ignore=ignore)
-    shutil.copy(TOP / "dodo.py", root)
+        shutil.copytree(source / name, root / name, ignore=ignore)
+    shutil.copy(source / "dodo.py", root)
     for name in manifests:
-        shutil.copytree(TOP / "manifests" / name, root / "manifests" / name)
+        shutil.copytree(source / "manifests" / name, root / "manifests" / name)
         path = root / "manifests" / name / "manifest.yaml"
         lines = path.read_text().splitlines(keepends=True)
         path.write_text(
