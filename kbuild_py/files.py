@@ -56,14 +56,14 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file that this project wrote."""
+def read_json(path: Path, remedy: str = "remove the file and build again") -> Any:
+    """Read a JSON file that this project wrote; `remedy` is for one that is damaged."""
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise refuse(path, f"cannot read: {error.strerror}") from error
     except ValueError as error:
-        raise refuse(path, f"is not valid JSON: {error}", "remove the file and build again") from error
+        raise refuse(path, f"is not valid JSON: {error}", remedy) from error
 
 
 @contextmanager

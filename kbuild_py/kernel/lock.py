@@ -108,7 +108,7 @@ def read_lock(description: KernelDescription) -> Lock:
     remedy = f"kbuild-py kernel lock {description.name}"
     if not path.exists():
         raise refuse(path, f"there is no lock file for the kernel {description.name}", remedy)
-    lock = _lock_from_json(read_json(path), path, remedy)
+    lock = _lock_from_json(read_json(path, remedy), path, remedy)
     problems = Problems()
     for what in ("release", "version"):
         locked_value, wanted = getattr(lock, what), getattr(description, what)
@@ -146,7 +146,8 @@ def _lock_from_json(value: Any, path: Path, remedy: str) -> Lock:
             packages=packages,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise refuse(path, f"is not a lock file: {error!r}", remedy) from error
+        missing = f": it has no {error}" if isinstance(error, KeyError) else ""
+        raise refuse(path, f"is not a lock file{missing}", remedy) from error
     for package in packages:
         if not re.fullmatch("[0-9a-f]{64}", package.sha256):
             raise refuse(path, f"the SHA-256 of {package.name} is malformed", remedy)

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kbuild_py.errors import Problem, Problems, refuse
+from kbuild_py.errors import Problem, Problems, UserError, refuse
 from kbuild_py.files import cache_folder, read_json, sha256, write_atomic, write_json
 from kbuild_py.kernel import compiler, config, headers, image, kbuild, packages, symbols, tree
 from kbuild_py.kernel.apt import Package
@@ -236,7 +236,10 @@ def prepared(description: KernelDescription) -> TargetKernel | None:
     shop = workshop(description)
     if not shop.result.exists():
         return None
-    kernel = TargetKernel.load(shop.result)
+    try:
+        kernel = TargetKernel.load(shop.result)
+    except UserError:  # damaged; it is written again, from the steps that are done
+        return None
     # A cache folder that was copied elsewhere has paths of its old place in it.
     return kernel if kernel.vmlinux == shop.vmlinux and kernel.symbols.exists() else None
 

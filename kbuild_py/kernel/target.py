@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kbuild_py.errors import refuse
 from kbuild_py.files import read_json, write_json
 
 PATHS = ("boot_image", "vmlinux", "symbols", "config", "tree", "headers", "modules")
@@ -55,6 +56,9 @@ class TargetKernel:
     @classmethod
     def load(cls, path: Path) -> TargetKernel:
         """Read what `save` wrote."""
-        facts: dict[str, Any] = read_json(path)
-        facts.update((key, Path(facts[key])) for key in PATHS)
-        return cls(**facts)
+        facts: Any = read_json(path)
+        try:
+            facts.update((key, Path(facts[key])) for key in PATHS)
+            return cls(**facts)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise refuse(path, "does not describe a kernel", "remove the file and build again") from error

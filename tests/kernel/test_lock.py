@@ -199,8 +199,9 @@ def test_damaged_locks_are_refused(repository: Repository, description: KernelDe
             read_lock(description)
         assert cause in str(caught.value) and str(path) in str(caught.value)
     path.write_text(good[:50])
-    with pytest.raises(UserError, match="not valid JSON"):
+    with pytest.raises(UserError, match="not valid JSON") as caught:
         read_lock(description)
+    assert caught.value.problems[0].remedy == "kbuild-py kernel lock stock"
 
 
 def test_a_file_without_the_lines_to_edit_is_refused(description: KernelDescription) -> None:
