@@ -104,7 +104,7 @@ def configuration(root: Path) -> dict[str, Any]:
 
 
 def forgiving(dump: Callable[[], None]) -> Callable[[], None]:
-    """doit's way to write its record, with no harm in a full disk: the next build does more then, not less."""
+    """doit's way to write its record, harmless on a full disk: the next build then does more, not less."""
 
     def wrapper() -> None:
         try:
