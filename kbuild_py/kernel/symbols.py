@@ -51,7 +51,7 @@ class KernelSymbols:
     def load(cls, path: Path) -> KernelSymbols:
         """Read the file that `recover` made."""
         try:
-            return cls(path.read_text(), path)
+            return cls(path.read_text(encoding="utf-8", errors="replace"), path)
         except OSError as error:
             raise refuse(path, f"cannot read: {error.strerror}", "build again") from error
 

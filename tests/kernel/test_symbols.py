@@ -129,3 +129,11 @@ def test_every_symbol_is_as_the_running_kernel_says(
     )
     report = boot(kernel.boot_image, guest, tmp_path)
     assert report.outcome is Outcome.PASSED, report
+
+
+def test_a_file_of_random_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.kallsyms"
+    path.write_bytes(bytes(range(256)) * 3)
+    with pytest.raises(UserError, match="is not a list of symbols") as caught:
+        KernelSymbols.load(path)
+    assert caught.value.problems[0].place == str(path)
