@@ -136,7 +136,7 @@ static inline const char *kpatch_object_name(const char *name)
 
 /* main.c */
 int kpatch_enable(struct kpatch_patch *patch);
-int kpatch_disable(struct kpatch_patch *patch, unsigned long caller_ip);
+int kpatch_disable(struct kpatch_patch *patch, bool quiet);
 extern struct mutex kpatch_mutex;
 
 /* symbols.c */
@@ -173,7 +173,7 @@ void kpatch_unredirect(struct kpatch_patch *patch);
 int kpatch_switch_init(void);
 void kpatch_switch_exit(void);
 int kpatch_prepare_switch(struct kpatch_patch *patch);
-int kpatch_switch(struct kpatch_patch *patch, bool apply, unsigned long caller_ip);
+int kpatch_switch(struct kpatch_patch *patch, bool apply);
 void kpatch_log_refusal(const struct kpatch_patch *patch);
 u64 kpatch_last_stop_ns(void);
 

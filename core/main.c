@@ -13,8 +13,9 @@
  *
  * A switch that a task stands in the way of is tried again: TRIES times, RETRY_MS apart.  After that
  * registration and a write to `enabled` fail with -EBUSY, and nothing has changed.  A module's
- * exit function cannot fail, so rmmod goes on trying, and says in the log who is in the way: code
- * that may be running is never freed.  Whoever wants a refusal instead writes 0 to `enabled` first.
+ * exit function cannot fail, so rmmod goes on trying, with longer pauses, and says in the log who is in
+ * the way: code that may be running is never freed.  Whoever wants a refusal instead writes 0 to `enabled`
+ * first.
  *
  * Functions with force_unsafe are switched without looking at stacks, so a task may go on in the old one
  * with new ones around it.  To undo that is a decision: such a patch holds a reference to its module, rmmod
@@ -24,27 +25,30 @@
 
 #include <linux/delay.h>
 #include <linux/init.h>
+#include <linux/log2.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
 #define TRIES 10
 #define RETRY_MS 100
+#define PAUSE_MS 500		/* rmmod: that much longer after every TRIES in vain */
+#define MAX_PAUSES 10
 
 DEFINE_MUTEX(kpatch_mutex);	/* the list, all patches' state, and all switches */
 static LIST_HEAD(patches);
 
-/* Switch, with patience.  Logs what stood in the way when it gives up. */
-static int switch_patiently(struct kpatch_patch *patch, bool apply, unsigned long caller_ip)
+/* Switch, with patience.  Unless told to be quiet, logs what stood in the way when it gives up. */
+static int switch_patiently(struct kpatch_patch *patch, bool apply, bool quiet)
 {
 	int tries, err;
 
 	for (tries = 1;; tries++) {
-		err = kpatch_switch(patch, apply, caller_ip);
+		err = kpatch_switch(patch, apply);
 		if (!err || tries == TRIES)
 			break;
 		msleep(RETRY_MS);
 	}
-	if (err)
+	if (err && !quiet)
 		kpatch_log_refusal(patch);
 	return err;
 }
@@ -69,7 +73,7 @@ int kpatch_enable(struct kpatch_patch *patch)
 	err = kpatch_redirect(patch);
 	if (err)
 		goto put;
-	err = switch_patiently(patch, true, 0);
+	err = switch_patiently(patch, true, false);
 	if (err)
 		goto unredirect;
 	add_taint(TAINT_LIVEPATCH, LOCKDEP_STILL_OK);
@@ -86,18 +90,18 @@ put:
 /**
  * kpatch_disable - undo a patch, which stays registered
  * @patch:	the patch
- * @caller_ip:	return address in the patch module's exit function, when that is who calls; else 0
+ * @quiet:	do not log who is in the way
  *
  * Return: 0, also if it is not applied; -EBUSY if a task stays inside the patch module.
  */
-int kpatch_disable(struct kpatch_patch *patch, unsigned long caller_ip)
+int kpatch_disable(struct kpatch_patch *patch, bool quiet)
 {
 	int err;
 
 	lockdep_assert_held(&kpatch_mutex);
 	if (!patch->applied)
 		return 0;
-	err = switch_patiently(patch, false, caller_ip);
+	err = switch_patiently(patch, false, quiet);
 	if (err)
 		return err;
 	kpatch_unredirect(patch);
@@ -141,8 +145,14 @@ static int check_description(const struct kpatch_module *kpmod)
 		return -EINVAL;
 	}
 	for (i = 0; i < kpmod->nr_objects; i++) {
-		const char *name = kpatch_object_name(kpmod->objects[i].name);
+		const struct kpatch_object *object = &kpmod->objects[i];
+		const char *name = kpatch_object_name(object->name);
 
+		if ((object->nr_funcs && !object->funcs) || (object->nr_dynrelas && !object->dynrelas) ||
+		    (object->nr_references && !object->references)) {
+			pr_err("%s: object %s has a number of entries without a table\n", kpmod->name, name);
+			return -EINVAL;
+		}
 		for (j = 0; j < i; j++) {
 			if (!strcmp(name, kpatch_object_name(kpmod->objects[j].name))) {
 				pr_err("%s: object %s is there twice\n", kpmod->name, name);
@@ -175,6 +185,12 @@ static int add_object(struct kpatch_patch *patch, const struct kpatch_object *de
 			pr_err("%s: module %s is not loaded; patching modules that load later is not supported\n",
 			       patch->kpmod->name, desc->name);
 			return -EOPNOTSUPP;
+		}
+		/* switch.c knows the patch module's exit function by its call into the core. */
+		if (object->mod == THIS_MODULE) {
+			pr_err("%s: module %s cannot be patched: it is what patches\n",
+			       patch->kpmod->name, desc->name);
+			return -EINVAL;
 		}
 	}
 	return kpatch_verify_object(patch, object);
@@ -231,8 +247,8 @@ static void drop_patch(struct kpatch_patch *patch)
  * Return: 0; or, with nothing changed and the reason in the kernel log:
  * -EBUSY	a task is inside one of the functions, or a function is taken by another patch, a kernel
  *		livepatch or another user of ftrace that redirects it;
- * -EINVAL	the description is incomplete, is for another kernel, or does not fit it;
- * -ENOENT, -ENOTUNIQ	a symbol is missing, or there are several and the description has no position;
+ * -EINVAL	the description is incomplete, is for another kernel, or does not fit it: a function or
+ *		symbol is missing, elsewhere, of another size, or not the only one of its name;
  * -EOVERFLOW, -ENOEXEC, -EEXIST, -EFAULT	a dynamic relocation does not fit, is of an unknown type, or its
  *		place is in use or outside the module;
  * -EEXIST	a patch of that name is registered;
@@ -289,19 +305,19 @@ EXPORT_SYMBOL_GPL(kpatch_register);
  * @kpmod:	its description
  *
  * To be called directly by the patch module's exit function (or init function, if that fails later), not by
- * way of another function of the module: every address in the patch module on any stack but this
- * call's own return address means that its code is in use.
+ * way of another function of the module: every address in the patch module on any stack but that of
+ * this call means that its code is in use.
  *
- * When the module is about to be freed, this does not return before nobody is inside its code, and logs once a
- * second who is.  Otherwise it gives up after a second.
+ * When the module is about to be freed, this does not return before nobody is inside its code, and logs who
+ * is, less and less often.  Otherwise it gives up after a second.
  *
  * Return: 0; -EINVAL if the patch is not registered; -EBUSY if a task is inside the patch module, which
  * cannot happen in an init or exit function.
  */
 int kpatch_unregister(struct kpatch_module *kpmod)
 {
-	unsigned long caller_ip = _RET_IP_;
 	struct kpatch_patch *patch;
+	unsigned int round;
 	int err;
 
 	mutex_lock(&kpatch_mutex);
@@ -310,19 +326,27 @@ int kpatch_unregister(struct kpatch_module *kpmod)
 		mutex_unlock(&kpatch_mutex);
 		return -EINVAL;
 	}
-	while ((err = kpatch_disable(patch, caller_ip)) != 0) {
+	/* The state keeps others from using the patch while the lock is free. */
+	patch->state = KPATCH_LEAVING;
+	for (round = 1;; round++) {
+		/* Somebody may stay inside for days. */
+		bool quiet = !is_power_of_2(round);
+
+		err = kpatch_disable(patch, quiet);
+		if (!err)
+			break;
 		if (kpmod->mod->state == MODULE_STATE_LIVE) {
+			patch->state = KPATCH_REGISTERED;
 			mutex_unlock(&kpatch_mutex);
 			return err;
 		}
-		pr_warn("%s: its module cannot go while its code is in use; trying again\n", kpmod->name);
-		/* The state keeps others from using the patch while the lock is free. */
-		patch->state = KPATCH_LEAVING;
+		if (!quiet)
+			pr_warn("%s: its module cannot go while its code is in use; trying again\n",
+				kpmod->name);
 		mutex_unlock(&kpatch_mutex);
-		msleep(RETRY_MS);
+		msleep(min_t(unsigned int, round, MAX_PAUSES) * PAUSE_MS);
 		mutex_lock(&kpatch_mutex);
 	}
-	patch->state = KPATCH_LEAVING;
 	list_del(&patch->list);
 	mutex_unlock(&kpatch_mutex);
 	drop_patch(patch);

@@ -13,7 +13,10 @@
  * Functions are in the table, and ftrace calls the handler, before a patch is applied and for a
  * while after it has been undone: what the handler does is decided by patch->applied alone, which changes
  * for all functions of a patch at once, by a single store.  The handler takes no lock, so it may
- * run in any context, NMI included.
+ * run in any context, NMI included.  It calls nothing that ftrace could trace, so it needs none of ftrace's
+ * protection from recursion (FTRACE_OPS_FL_RECURSION), which would now and then skip it and let a caller
+ * through to the old function.  When it lets preemption on again the scheduler may run, and be patched
+ * itself; that handler finds preemption off and goes no deeper.
  */
 #include "internal.h"
 
@@ -99,6 +102,8 @@ static int attach(struct kpatch_patch *patch, size_t nr)
 {
 	int err;
 
+	if (patch->ops.flags & FTRACE_OPS_FL_ENABLED)
+		return -ENODEV;		/* detach() has failed before, ftrace still uses it */
 	patch->ops = (struct ftrace_ops){
 		.func = redirect_handler,
 		.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT |

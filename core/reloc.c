@@ -33,7 +33,7 @@ static int relocate_one(const struct kpatch_patch *patch, const struct kpatch_ta
 	if (err) {
 		pr_err("%s: relocation to %s:%s,%lu: %s\n", patch_name, kpatch_object_name(rela->objname),
 		       rela->name, rela->sympos, kpatch_find_error(err));
-		return err;
+		return -EINVAL;
 	}
 
 	err = kpatch_arch_relocation(rela->type, place, symbol.addr, rela->addend, &value, &size);

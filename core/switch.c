@@ -12,13 +12,14 @@
  * - All threads in the task list, and the idle task of every online CPU.  None of them runs, so the stack
  *   that was saved when it was last switched away from is what it will go on with.  A stack that the
  *   kernel's unwinder does not vouch for counts as unsafe.
- * - The thread that does the check: it is unwound like any other.
+ * - The thread that does the check, and the worker that has stopped the machine: like any other.
  * - stop_machine's threads on the other CPUs run, so there is nothing saved to look at.  They are skipped:
  *   they came to the same loop in multi_cpu_stop() by the same functions as the thread that does the check,
  *   and what they call from that loop returns at once.  No other thread can be running; one that
  *   seems to be is unsafe.
  * - The idle task of an offline CPU is skipped: that CPU is parked, its task's saved stack is stale, and
- *   the CPU comes back through its start-up code.
+ *   the CPU comes back through its start-up code.  The few functions in which it is parked (play_dead)
+ *   must not be patched: nothing here sees that they are in use.
  *
  * Interrupt handlers are done before the machine stops.  An NMI is not, nor is a task that has left
  * the task list and is just dying: these finish in the old code, which stays where it is;
@@ -37,27 +38,30 @@
 #include "internal.h"
 
 #include <linux/cpumask.h>
+#include <linux/delay.h>
 #include <linux/ktime.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/stop_machine.h>
+#include <linux/workqueue.h>
 
-/* A stack of 16 KiB whose frames all have the least size still fits; a longer trace is unreliable. */
-#define MAX_ENTRIES 1024
+/* A stack that is full of return addresses still fits. */
+#define MAX_ENTRIES (THREAD_SIZE / sizeof(unsigned long))
 
 /* One switch, and what stood in its way.  There is one at a time (kpatch_mutex). */
 static struct {
-	const struct kpatch_patch *patch;
+	struct work_struct work;
+	struct kpatch_patch *patch;
 	const struct kpatch_ranges *ranges;
-	const struct task_struct *caller;	/* of kpatch_unregister(): may be in its exit function */
-	unsigned long caller_ip;		/* at this very address */
+	const struct task_struct *caller;	/* of kpatch_switch() */
 	bool apply;
 
 	unsigned long *entries;			/* the stack being looked at */
 	unsigned int nr_entries;
 	unsigned int nr_tasks;
+	int err;
 	u64 stop_ns;
 
 	const char *why;			/* the refusal, for kpatch_log_refusal() */
@@ -89,15 +93,26 @@ static const struct kpatch_range *find_range(const struct kpatch_ranges *ranges,
 	return low && addr <= ranges->range[low - 1].end ? &ranges->range[low - 1] : NULL;
 }
 
-/* Where would the task go on inside code that must not be in use?  NULL: nowhere. */
-static const char *unsafe_address(const struct task_struct *task, unsigned long addr)
+/*
+ * Is this where the patch module's exit function has called kpatch_unregister()?  It is told by what was
+ * called.  The return address that kpatch_unregister() itself could compare with may not be the real one: the
+ * function graph tracer and kretprobes put their own in its place, and the unwinder takes it back.
+ */
+static bool is_call_of_core(const struct task_struct *task, unsigned int entry)
 {
+	return task == sw.caller && sw.patch->state == KPATCH_LEAVING && entry &&
+	       within_module_core(sw.entries[entry - 1], THIS_MODULE);
+}
+
+/* Would the task go on inside code that must not be in use?  Gives the code's name, or NULL. */
+static const char *unsafe_entry(const struct task_struct *task, unsigned int entry)
+{
+	unsigned long addr = sw.entries[entry];
 	const struct kpatch_range *range = find_range(sw.ranges, addr);
 
 	if (range)
 		return range->name;
-	if (!sw.apply && within_module(addr, sw.patch->kpmod->mod) &&
-	    !(task == sw.caller && addr == sw.caller_ip))
+	if (!sw.apply && within_module(addr, sw.patch->kpmod->mod) && !is_call_of_core(task, entry))
 		return "the patch module";
 	return NULL;
 }
@@ -140,7 +155,7 @@ static int check_task(struct task_struct *task)
 	}
 	sw.nr_entries = nr;
 	for (i = 0; i < sw.nr_entries; i++) {
-		const char *name = unsafe_address(task, sw.entries[i]);
+		const char *name = unsafe_entry(task, i);
 
 		if (name)
 			return refuse(task, name, sw.entries[i]);
@@ -180,33 +195,46 @@ static int switch_stopped(void *data)
 	return err;
 }
 
+/*
+ * Runs in a worker, while the caller sleeps.  The thread that stops the machine is preempted at once, and
+ * the unwinder does not vouch for a preempted stack with a kretprobe on it (rethook_find_ret_addr()): one on
+ * the way to loading and unloading modules would stop every switch.
+ */
+static void stop_and_switch(struct work_struct *work)
+{
+	while (task_is_running(sw.caller))
+		usleep_range(100, 200);
+	sw.err = stop_machine(switch_stopped, sw.patch, NULL);
+}
+
 /**
  * kpatch_switch - apply a patch or undo it, for all its functions at one instant
  * @patch:	the patch; ftrace already calls the handler for its functions
  * @apply:	apply or undo
- * @caller_ip:	when undoing, the only address in the patch module at which the calling task may be
+ *
+ * When a patch is unregistered, the calling task may be inside the function of the patch module that has
+ * called the core, but nowhere else in the module.
  *
  * Return: 0, or -EBUSY if a task stands in the way, and then nothing has changed; see
  * kpatch_log_refusal().
  */
-int kpatch_switch(struct kpatch_patch *patch, bool apply, unsigned long caller_ip)
+int kpatch_switch(struct kpatch_patch *patch, bool apply)
 {
-	int err;
-
 	sw.patch = patch;
 	sw.ranges = apply ? &patch->old_ranges : &patch->new_ranges;
 	sw.caller = current;
-	sw.caller_ip = caller_ip;
 	sw.apply = apply;
 	sw.nr_tasks = 0;
 	sw.why = NULL;
 
-	err = stop_machine(switch_stopped, patch, NULL);
-	if (!err)
+	INIT_WORK(&sw.work, stop_and_switch);
+	queue_work(system_unbound_wq, &sw.work);
+	flush_work(&sw.work);
+	if (!sw.err)
 		pr_info("%s: %s: %zu functions, %u tasks checked, stopped for %llu ns\n",
 			patch->kpmod->name, apply ? "applied" : "undone", patch->nr_targets, sw.nr_tasks,
 			sw.stop_ns);
-	return err;
+	return sw.err;
 }
 
 /* Log which task stood in the way of the last kpatch_switch(), and its stack. */

@@ -64,7 +64,7 @@ static unsigned long need(const char *name)
 /**
  * kpatch_symbols_init - find everything that the core needs
  *
- * Return: 0, or -ENOENT when something is missing; all that is missing has been logged.
+ * Return: 0, or -EOPNOTSUPP when something is missing; all that is missing has been logged.
  */
 int kpatch_symbols_init(void)
 {
@@ -75,7 +75,7 @@ int kpatch_symbols_init(void)
 	err = register_kprobe(&probe);
 	if (err) {
 		pr_err("cannot find kallsyms_lookup_name with a kprobe: %pe\n", ERR_PTR(err));
-		return -ENOENT;
+		return -EOPNOTSUPP;
 	}
 	static_call_update(kp_lookup_name, (lookup_name_fn *)probe.addr);
 	unregister_kprobe(&probe);
@@ -92,7 +92,7 @@ int kpatch_symbols_init(void)
 	ok &= stop_class != NULL;
 	ok &= need("_text") && need("__start_notes") && need("__stop_notes");
 
-	return ok ? 0 : -ENOENT;
+	return ok ? 0 : -EOPNOTSUPP;
 }
 
 /* The address of a symbol of vmlinux that kpatch_symbols_init() has seen. */
@@ -158,7 +158,7 @@ static void find_in_module(struct module *mod, const char *name, struct search *
 /**
  * kpatch_find_symbol - find a symbol by name and position
  * @mod:	the module that has it, NULL for vmlinux
- * @name:	its name
+ * @name:	its name; NULL, from an incomplete description, is the name of nothing
  * @sympos:	1-based position among equal names, 0 if it must be the only one
  * @symbol:	its address and size
  *
@@ -169,6 +169,8 @@ int kpatch_find_symbol(struct module *mod, const char *name, unsigned long sympo
 {
 	struct search search = { .sympos = sympos };
 
+	if (!name)
+		return -ENOENT;
 	if (mod)
 		find_in_module(mod, name, &search, symbol);
 	else
@@ -181,7 +183,10 @@ int kpatch_find_symbol(struct module *mod, const char *name, unsigned long sympo
 	return 0;
 }
 
-/* What an error of kpatch_find_symbol() means, for the log. */
+/*
+ * What an error of kpatch_find_symbol() means, for the log.  To insmod it is -EINVAL: of -ENOENT that would
+ * say "unknown symbol in module", as if an export were missing.
+ */
 const char *kpatch_find_error(int err)
 {
 	return err == -ENOTUNIQ ? "several symbols have this name, a position is needed" :

@@ -45,11 +45,14 @@ static ssize_t enabled_store(struct kobject *kobj, struct kobj_attribute *attr, 
 	if (err)
 		return err;
 
-	mutex_lock(&kpatch_mutex);
+	/* rmmod of a patch in use, and every registration, can hold it for seconds. */
+	err = mutex_lock_interruptible(&kpatch_mutex);
+	if (err)
+		return err;
 	if (patch->state != KPATCH_REGISTERED)
 		err = -ENODEV;
 	else
-		err = enable ? kpatch_enable(patch) : kpatch_disable(patch, 0);
+		err = enable ? kpatch_enable(patch) : kpatch_disable(patch, false);
 	mutex_unlock(&kpatch_mutex);
 	return err ?: count;
 }

@@ -105,7 +105,7 @@ static int verify_code(const struct kpatch_patch *patch, const struct kpatch_tar
 	if (err) {
 		pr_err("%s: %s: %s,%lu: %s\n", patch_name, object_name, name, sympos,
 		       kpatch_find_error(err));
-		return err;
+		return -EINVAL;
 	}
 	if (!object->mod && link_addr + kpatch_arch_image_offset() != symbol->addr) {
 		pr_err("%s: %s: %s,%lu: expected at %lx, is at %lx (addresses without KASLR)\n",
@@ -133,6 +133,11 @@ static int verify_parts(const struct kpatch_patch *patch, const struct kpatch_ta
 	int first = 0;
 	size_t i;
 
+	if (func->nr_old_parts && !func->old_parts) {
+		pr_err("%s: %s,%lu: has a number of parts without a table\n", patch->kpmod->name,
+		       func->old_name, func->old_sympos);
+		return -EINVAL;
+	}
 	for (i = 0; i < func->nr_old_parts; i++) {
 		const struct kpatch_part *part = &func->old_parts[i];
 		int err = verify_code(patch, object, part->name, part->sympos, part->addr, part->size,
@@ -215,7 +220,7 @@ static int verify_reference(const struct kpatch_patch *patch, const struct kpatc
 	if (err) {
 		pr_err("%s: %s: reference to %s,%lu: %s\n", patch->kpmod->name, object_name, ref->name,
 		       ref->sympos, kpatch_find_error(err));
-		return err;
+		return -EINVAL;
 	}
 	if (symbol.addr != (unsigned long)ref->addr) {
 		pr_err("%s: %s: reference to %s,%lu is %ld bytes off\n", patch->kpmod->name, object_name,

@@ -118,6 +118,10 @@ static int __init relocs_init(void)
 		dynrelas[0].type = R_X86_64_GOTPCREL;
 	else if (wrong && !strcmp(wrong, "symbol"))
 		dynrelas[0].name = "no_such_symbol";
+	else if (wrong && !strcmp(wrong, "name"))
+		dynrelas[0].name = NULL;
+	else if (wrong && !strcmp(wrong, "table"))
+		objects[0].dynrelas = NULL;
 	else if (wrong && !strcmp(wrong, "full"))
 		dynrelas[0].dest = &full;
 	else if (wrong && !strcmp(wrong, "outside"))
