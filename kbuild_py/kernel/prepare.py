@@ -264,6 +264,8 @@ def _prepare(shop: Workshop) -> TargetKernel:
     tree.require_tools()
     wait_until_free(shop.hold, f"waiting for what an interrupted build of {shop.lock.release} left running")
     shop.folder.mkdir(parents=True, exist_ok=True)
+    for path in shop.folder.glob(".*"):  # files that a killed build was writing
+        path.unlink()
     if any(shop.marker(name).with_suffix(".begun").exists() for name in TREE_STEPS):
         for name in TREE_STEPS:
             shop.marker(name).unlink(missing_ok=True)

@@ -49,7 +49,7 @@ def start_build(cache: Path) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module")
 def second_cache(debian12: TargetKernel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache that has the packages of the first one, and nothing else.  Removed afterwards: it gets large."""
+    """A cache that has the packages of the first one, and nothing else.  It gets large, so it is removed."""
     cache = tmp_path_factory.mktemp("cache")
     for package in workshop(DESCRIPTION).lock.packages:
         target = cache / "packages" / package.sha256 / package.file_name
@@ -75,6 +75,7 @@ def second(second_cache: Path) -> TargetKernel:
         assert prepared(DESCRIPTION) is None
         done_before = shop.marker("image").stat().st_mtime_ns
         (shop.tree / "fs" / "left-over.c").write_text("from the attempt that was killed\n")
+        (shop.folder / ".vmlinux.abc").write_text("half an image")
 
         builds = [start_build(second_cache) for _ in range(2)]
         said = [build.communicate(timeout=600)[1] for build in builds]
@@ -158,6 +159,7 @@ def test_killed_and_then_built_twice_at_once_gives_the_same(
 ) -> None:
     assert second.build_id == debian12.build_id
     assert not (second.tree / "fs" / "left-over.c").exists()
+    assert not (second.vmlinux.parent / ".vmlinux.abc").exists()
     for name in ("vmlinux", "symbols", "config", "boot_image"):
         one, other = getattr(debian12, name), getattr(second, name)
         assert one != other and one.read_bytes() == other.read_bytes()
