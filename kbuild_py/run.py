@@ -102,7 +102,8 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise refuse(pasteable(argv, cwd), f"did not end within {timeout:.0f} s") from error
     finally:
-        if process.poll() is None:
+        # Not poll(): what is waited for may be a child's output, when the program itself has ended.
+        if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     result = Completed(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
