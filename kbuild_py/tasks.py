@@ -15,6 +15,7 @@ import functools
 import json
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,10 @@ def configuration(root: Path) -> dict[str, Any]:
             problems.add(path, cause, remedy)
     problems.raise_if_any()
     sys.excepthook = report_uncaught
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is signal.SIG_DFL:  # not under nohup
+            # As Ctrl-C does: end the programs that were started, remove what is half written.
+            signal.signal(ending, signal.default_int_handler)
     record = root / "build" / ".doit.json"
     try:
         (root / "build").mkdir(exist_ok=True)
@@ -116,7 +121,7 @@ def forgiving(dump: Callable[[], None]) -> Callable[[], None]:
 
 
 def report_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say one line when the user presses Ctrl-C; Python then ends by that signal, as shells expect."""
+    """Say one line when the user presses Ctrl-C (or ends this process); Python then ends by SIGINT."""
     if issubclass(kind, KeyboardInterrupt):
         say("interrupted; what is finished stays, and the next build goes on from there")
     else:

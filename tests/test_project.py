@@ -168,6 +168,16 @@ def test_an_interrupted_build_goes_on(
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_ended_build_leaves_nothing_behind(project: Throwaway, with_signal: signal.Signals) -> None:
+    text = interrupted(project, "core module", 0.3, with_signal)
+    assert text.endswith("interrupted; what is finished stays, and the next build goes on from there\n")
+    assert list((project.root / "build" / "core").iterdir()) == []
+    commands = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(project.root) not in commands
+
+
+@pytest.mark.kernel
 @pytest.mark.parametrize(
     ("title", "with_signal"), [("compile ", signal.SIGINT), ("patch module", signal.SIGKILL)]
 )
