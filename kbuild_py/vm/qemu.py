@@ -174,7 +174,7 @@ def _report(
     guest: Guest, answer: Answer, ended: _Ended, files: Files, accelerator: str, seconds: float
 ) -> BootReport:
     """Make the one result of everything that came."""
-    console = files.console.read_bytes()[-CONSOLE_BYTES:].decode(errors="replace").replace("\r", "")
+    console = _tail(files.console).decode(errors="replace").replace("\r", "")
     results = tuple(result_of(guest.steps[frame.number - 1], frame) for frame in answer.frames)
     if answer.begun and answer.begun not in (frame.number for frame in answer.frames):
         results += (lost_result(guest.steps[answer.begun - 1]),)
@@ -211,6 +211,13 @@ def _report(
         # QEMU ends like this when the processor gives up (triple fault) before the kernel can say a word.
         outcome, reason = Outcome.PANICKED, f"the kernel died without a message ({at})"
     return BootReport(outcome, results, console, seconds, reason, accelerator)
+
+
+def _tail(path: Path) -> bytes:
+    """The last `CONSOLE_BYTES` of a file: a kernel that prints in a loop fills it for minutes."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - CONSOLE_BYTES))
+        return stream.read(CONSOLE_BYTES)
 
 
 def _where(guest: Guest, answer: Answer) -> str:

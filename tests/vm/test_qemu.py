@@ -89,6 +89,13 @@ def test_the_limits(sent: bytes, total: float, of_step: float, why: str) -> None
     assert over.startswith(why) and bool(over) == bool(why)
 
 
+@pytest.mark.parametrize("size", [0, 7, qemu.CONSOLE_BYTES, qemu.CONSOLE_BYTES + 7])
+def test_of_an_endless_console_the_end_is_read(tmp_path: Path, size: int) -> None:
+    content = bytes(index % 251 for index in range(size))
+    (tmp_path / "console").write_bytes(content)
+    assert qemu._tail(tmp_path / "console") == content[-qemu.CONSOLE_BYTES :]
+
+
 def test_kvm_can_be_forbidden_and_is_probed_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KBUILD_PY_KVM", "0")
     assert not kvm_works()
