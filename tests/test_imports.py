@@ -155,7 +155,6 @@ def test_no_circles() -> None:
 def test_third_party_imports_are_declared() -> None:
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     wanted = {re.split(r"[^A-Za-z0-9_.-]", text)[0].lower() for text in project["dependencies"]}
-    wanted |= {"lz4", "zstandard"}  # vmlinux-to-elf brings them
     installed = packages_distributions()
     declared = {top for top, names in installed.items() if wanted & {name.lower() for name in names}}
     for path in MODULES.values():
