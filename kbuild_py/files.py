@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Files that appear whole or not at all, digests, locks, and where the cache is.
+"""Files that appear whole or not at all, digests, and where the cache is.
 
 Everything that is written goes through `write_atomic` or `folder_atomic`: under a temporary name in
-the same folder, then renamed.  A build that is interrupted (Ctrl-C, full disk, power) therefore never
-leaves an output that looks finished.
+the same folder, then renamed.  A build that is interrupted (Ctrl-C, kill, full disk) therefore never
+leaves an output that looks finished.  Nothing is flushed to the disk: after a power failure, `doit clean`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -96,9 +95,15 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path` (created if missing); a second process waits for the first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+def scratch(folder: Path) -> Iterator[Path]:
+    """A new folder within `folder`, removed when the block is left.
+
+    Not in /tmp: the path suits the kernel's build (`tasks.configuration` has looked at the cache's), and
+    programs may run from it.  For one process at a time: what a killed one left is removed, too.
+    """
+    prefix = ".scratch-"
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as temporary:
+        yield Path(temporary)

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kbuild_py.errors import refuse
-from kbuild_py.files import cache_folder, locked, read_json, sha256, write_atomic, write_json
+from kbuild_py.files import cache_folder, read_json, scratch, sha256, write_atomic, write_json
+from kbuild_py.kernel.hold import taken
 from kbuild_py.kernel.kbuild import ENVIRONMENT
 from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.module import build
 from kbuild_py.module.build import kbuild
 from kbuild_py.run import run
 
@@ -75,9 +76,11 @@ def fill(command: str, values: Mapping[str, str]) -> str:
 
 def recipe(kernel: TargetKernel) -> list[str]:
     """The commands of `STEPS` with placeholders; recorded when this kernel has none yet."""
-    here = "\n".join([str(kernel.headers), kernel.build_id, Path(__file__).read_text()])
-    path = cache_folder() / "modules" / f"{sha256(here.encode())[:24]}.json"
-    with locked(cache_folder() / "modules" / ".lock"):
+    recorders = [Path(file).read_text() for file in (__file__, build.__file__)]
+    here = "\n".join([str(kernel.headers), kernel.build_id, *recorders])
+    recipes = cache_folder() / "modules"
+    path = recipes / f"{sha256(here.encode())[:24]}.json"
+    with taken(recipes / ".lock", "waiting for another build that records how modules are built"):
         if not path.exists():
             write_json(path, _record(kernel))
     commands: list[str] = read_json(path)
@@ -86,8 +89,7 @@ def recipe(kernel: TargetKernel) -> list[str]:
 
 def _record(kernel: TargetKernel) -> list[str]:
     """Build the sample with kbuild and read its commands."""
-    with tempfile.TemporaryDirectory(prefix="kbuild-py-") as temporary:
-        folder = Path(temporary)
+    with scratch(cache_folder() / "modules") as folder:
         (folder / "patch.c").write_text(SAMPLE_SOURCE)
         (folder / "unit.c").write_text("")
         (folder / "Kbuild").write_text(f"obj-m := {SAMPLE}.o\n{SAMPLE}-y := patch.o {UNIT}\n")

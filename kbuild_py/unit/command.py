@@ -23,12 +23,12 @@ import difflib
 import os
 import re
 import shlex
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from kbuild_py.files import cache_folder, locked, read_json, sha256, write_atomic, write_json
+from kbuild_py.files import cache_folder, read_json, scratch, sha256, write_atomic, write_json
+from kbuild_py.kernel.hold import taken
 from kbuild_py.kernel.kbuild import ENVIRONMENT, source_architecture
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.run import run
@@ -77,8 +77,7 @@ def record(kernel: TargetKernel, sources: Sequence[str]) -> dict[str, CompileCom
     folders = {source: _record_folder(kernel, source) for source in sources}
     missing = [source for source in sources if not (folders[source] / "answer.json").exists()]
     if missing:
-        with locked(cache_folder() / "commands" / ".lock"):
-            _ask(kernel, {source: folders[source] for source in missing})
+        _ask(kernel, {source: folders[source] for source in missing})
     return {
         source: _understand(kernel, source, read_json(folder / "answer.json"), folder)
         for source, folder in folders.items()
@@ -93,8 +92,7 @@ def module_objtool(kernel: TargetKernel) -> tuple[str, ...]:
     folder = _record_folder(kernel, "kbuild-py-module.c")
     path = folder / "answer.json"
     if not path.exists():
-        with locked(cache_folder() / "commands" / ".lock"):
-            _ask(kernel, {"kbuild-py-module.c": folder})
+        _ask(kernel, {"kbuild-py-module.c": folder})
     _, objtool = _split_command(str(read_json(path)["command"]), "kbuild-py-module.o")
     return objtool
 
@@ -128,8 +126,10 @@ def _record_folder(kernel: TargetKernel, source: str) -> Path:
 def _ask(kernel: TargetKernel, folders: dict[str, Path]) -> None:
     """Let make answer for the sources and write each answer into its folder."""
     objects = {source: source.removesuffix(".c") + ".o" for source in folders}
-    with tempfile.TemporaryDirectory(prefix="kbuild-py-") as temporary:
-        top = Path(temporary) / "tree"
+    records = cache_folder() / "commands"
+    waiting = "waiting for another build that records compile commands"
+    with taken(records / ".lock", waiting), scratch(records) as temporary:
+        top = temporary / "tree"
         inside = {f".kbuild-py/{path.name}": path.read_bytes() for path in RECORDER}
         inside[".kbuild-py/answers/none"] = b""
         make_overlay(top, kernel.tree, inside, also_real=folders)

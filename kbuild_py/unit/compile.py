@@ -38,9 +38,6 @@ from kbuild_py.unit.patchfile import encode, shown
 PAIR_FLAGS = ("-ffunction-sections", "-fdata-sections", "-g0")
 PLAIN_FLAGS = ("-g0",)
 
-# Folders that gcc would search, whatever the command says.
-_COMPILER_ENVIRONMENT = {**ENVIRONMENT, "CPATH": "", "C_INCLUDE_PATH": ""}
-
 _MESSAGE = re.compile(
     r"^(?P<file>[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$", re.MULTILINE
 )
@@ -157,7 +154,7 @@ def _compile(command: CompileCommand, overlay: Path, output: Path, flags: Sequen
     partial = output.with_name(f".{output.name}.partial").absolute()
     words = compiler_words(command, partial, flags)
     log = _log(output, "compile")
-    result = run(words, cwd=overlay, env=_COMPILER_ENVIRONMENT, log=log, check=False)
+    result = run(words, cwd=overlay, env=ENVIRONMENT, log=log, check=False)
     if result.status == 0:
         partial.rename(output)
     return result

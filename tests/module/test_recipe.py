@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from kbuild_py.errors import UserError
+from kbuild_py.files import CACHE_VARIABLE, cache_folder
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.module.build import kbuild, write_module
 from kbuild_py.module.recipe import STEPS, fill, recipe, replay
 from kbuild_py.run import run
 from tests.module.conftest import EXAMPLE
-from tests.projects import Throwaway
+from tests.projects import Throwaway, throw_away
 
 SIMPLE = '#include <linux/module.h>\nMODULE_LICENSE("GPL");\nint part(void);\nint value = 3;\n'
 
@@ -28,7 +31,42 @@ def test_the_commands_name_no_sample_and_no_folder(debian12: TargetKernel) -> No
     commands = recipe(debian12)
     assert len(commands) == len(STEPS)
     for command in commands:
-        assert "sample" not in command and "/tmp/" not in command, command
+        assert "sample" not in command and str(cache_folder() / "modules") not in command, command
+
+
+@pytest.mark.kernel
+def test_what_the_commands_depend_on(
+    debian12: TargetKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the caller's environment, nor a folder for temporary files that kbuild cannot work in; but
+    how this program calls kbuild."""
+    usual = recipe(debian12)
+    project = throw_away(tmp_path / "project", [])
+    (tmp_path / "a b").mkdir()
+    settings = {
+        "TMPDIR": str(tmp_path / "a b"),
+        CACHE_VARIABLE: str(tmp_path / "cache"),
+        "KCFLAGS": "-O1",
+        "DEBIAN_KERNEL_USE_CCACHE": "true",
+        "DEB_HOST_ARCH": "arm64",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+    def recorded() -> list[str]:
+        script = (
+            "import json; from pathlib import Path; from kbuild_py.kernel.target import TargetKernel\n"
+            "from kbuild_py.module.recipe import recipe\n"
+            "print(json.dumps(recipe(TargetKernel.load(Path('kernel.json')))))"
+        )
+        commands: list[str] = json.loads(run([sys.executable, "-c", script], cwd=project.root).stdout)
+        return commands
+
+    debian12.save(project.root / "kernel.json")
+    assert recorded() == usual
+    path = project.root / "kbuild_py" / "module" / "build.py"
+    path.write_text(path.read_text().replace("KCFLAGS=-g0 ", "KCFLAGS=-g0 -DPROBE "))
+    assert any(" -DPROBE " in command for command in recorded())
 
 
 @pytest.mark.kernel

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -116,10 +117,14 @@ def test_another_compiler_is_another_record(cold: TargetKernel) -> None:
 
 
 @pytest.mark.kernel
-def test_the_environment_does_not_matter(cold: TargetKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_does_not_matter(
+    cold: TargetKernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     first = record(cold, ("fs/exec.c",))
     for name, value in {"KCFLAGS": "-O1", "LLVM": "1", "ARCH": "arm64", "MAKEFLAGS": "-k", "V": "1"}.items():
         monkeypatch.setenv(name, value)
+    (tmp_path / "a b").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "a b"))  # kbuild cannot work in such a folder
     monkeypatch.setenv("KBUILD_PY_CACHE", os.environ["KBUILD_PY_CACHE"] + "2")
     assert record(cold, ("fs/exec.c",)) == first
 
