@@ -86,6 +86,7 @@ def prove_unit(build: Build, source: str) -> None:
     proof = baseline.prove(compiled, image, names, plain=plain)
     write_atomic(files.proof.with_suffix(".txt"), proof.text())
     write_json(files.proof, proof.to_json())
+    say(proof.summary())
 
 
 def diff_unit(build: Build, source: str) -> None:
@@ -155,6 +156,7 @@ def build_patch_module(build: Build) -> None:
     write_json(build.module_folder / "references.json", [asdict(item) for item in references])
     made = replay(target, build.module_folder, build.module_name, list(objects), build.core_symbols)
     write_atomic(build.module, made.read_bytes())
+    say(f"{patchfile.shown(build.module)}: replaces {', '.join(item.name for item in functions)}")
 
 
 def _linkable(target: TargetKernel, files: UnitFiles, functions: list[contract.Replacement]) -> symbols.Unit:

@@ -136,10 +136,14 @@ class Proof:
         located = tuple(Located(**one) for one in value["located"])
         return cls(value["object"], functions, located, tuple(value["problems"]), tuple(value["causes"]))
 
-    def text(self) -> str:
-        """The report for people: counts, then whatever is not proven with its reason."""
+    def summary(self) -> str:
+        """How many functions are in which state, on one line."""
         shown = [f"{count} {state.value}" for state, count in self.counts().items() if count]
-        lines = [f"{self.object}: {len(self.functions)} functions: {', '.join(shown) or 'none'}"]
+        return f"{self.object}: {len(self.functions)} functions: {', '.join(shown) or 'none'}"
+
+    def text(self) -> str:
+        """The report for people: the summary, then whatever is not proven with its reason."""
+        lines = [self.summary()]
         if plain := sum(one.plain for one in self.functions):
             lines.append(f"  {plain} of them proven with the object compiled without -ffunction-sections")
         for one in self.functions:

@@ -97,6 +97,21 @@ def render_report(report: BootReport) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_summary(report: BootReport) -> str:
+    """One line a step, with the first line of what it printed: what a user sees when a boot has ended."""
+    lines = []
+    stage = None
+    for step in report.steps:
+        if step.stage != stage:
+            stage = step.stage
+            lines += [f"{stage}:"] if stage else []
+        output = step.output.strip().splitlines() or [""]
+        shown = output[0][:SHOWN_WIDTH] + (" ..." if len(output) > 1 else "")
+        title = f"  [{'FAILED' if step.failure else 'ok'}] {step.title}"
+        lines.append(f"{title}: {shown}" if shown else title)
+    return "\n".join(lines)
+
+
 def _indented(text: str, prefix: str) -> list[str]:
     return [f"{prefix}{line}".rstrip() for line in text.strip("\n").splitlines()]
 

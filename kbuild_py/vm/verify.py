@@ -15,9 +15,10 @@ from pathlib import Path
 
 from kbuild_py.files import write_atomic, write_json
 from kbuild_py.manifest.model import Check, When
+from kbuild_py.progress import say
 from kbuild_py.vm.guest import Guest, GuestStep, step_for, step_number
 from kbuild_py.vm.qemu import boot
-from kbuild_py.vm.report import BootReport, render_report, require_passed, to_json
+from kbuild_py.vm.report import BootReport, render_report, render_summary, require_passed, to_json
 
 # What a kernel says when something is wrong with it, whoever caused it, as an extended regular expression;
 # and anything of level "error" or worse (0 to 3) that the core or a patch module says.
@@ -107,7 +108,7 @@ def verify_guest(
 
 
 def verify(boot_image: Path, guest: Guest, folder: Path, place: object) -> BootReport:
-    """Boot, write `report.json` and `report.txt` into the stage's folder, and refuse unless all passed.
+    """Boot, write `report.json` and `report.txt` into the stage's folder, show it, refuse unless all passed.
 
     place: what is verified, for errors that belong to no single check: the manifest's path.
     Raises `UserError` with every failed check, or with how the guest ended and its console's last lines.
@@ -115,5 +116,6 @@ def verify(boot_image: Path, guest: Guest, folder: Path, place: object) -> BootR
     report = boot(boot_image, guest, folder)
     write_json(folder / "report.json", to_json(report))
     write_atomic(folder / "report.txt", render_report(report))
+    say(render_summary(report))
     require_passed(report, place, folder / "console.log")
     return report

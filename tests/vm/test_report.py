@@ -16,6 +16,7 @@ from kbuild_py.vm.report import (
     StepResult,
     from_json,
     render_report,
+    render_summary,
     require_passed,
     to_json,
 )
@@ -45,6 +46,13 @@ def test_text() -> None:
         "      cat: no\n"
         "      ! expected 'a', got nothing\n"
         "failed in 4.2 s: 1 of 2 steps failed\n"
+    )
+
+
+def test_summary_has_a_line_for_each_step() -> None:
+    more = dataclasses.replace(GOOD, output="first\nsecond\n")
+    assert render_summary(dataclasses.replace(FAILED, steps=(GOOD, more, BAD))) == (
+        "before load:\n  [ok] uname: 6.1\n  [ok] uname: first ...\nafter load:\n  [FAILED] cat /p"
     )
 
 
