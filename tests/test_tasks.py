@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """doit on a throw-away copy of the project: what runs when, and what users are told.
 
-All tests of this file share one copy.  Each begins with a build, so that it may leave the copy as it likes
-as long as its manifests are sound.
+All tests of this file share one copy, which is built once; whatever a test does to it is undone.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,27 +35,19 @@ def stages(answer: Answer) -> list[str]:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory, debian12: TargetKernel) -> Throwaway:
-    return throw_away(tmp_path_factory.mktemp("tasks") / "project")
+    """A copy of the project, built; and beside it, in `kept`, how it was then."""
+    project = throw_away(tmp_path_factory.mktemp("tasks") / "project")
+    project.built("build")
+    shutil.copytree(project.root, project.root.with_name("kept"), symlinks=True)
+    return project
 
 
 @pytest.fixture
-def project(copy: Throwaway) -> Iterator[Throwaway]:
-    """The copy, built; what a test does to its inputs is undone afterwards."""
-    copy.built("build")
-    kept = {
-        path: path.read_bytes()
-        for name in ("manifests", "core", "templates", "kbuild_py", "dodo.py")
-        for path in [copy.root / name, *(copy.root / name).rglob("*")]
-        if path.is_file()
-    }
-    yield copy
-    for path, content in kept.items():
-        if not path.exists() or path.read_bytes() != content:
-            path.write_bytes(content)
-    for path in list((copy.root / "manifests").iterdir()):
-        if not any(other.is_relative_to(path) for other in kept):
-            shutil.rmtree(path)
-            shutil.rmtree(copy.root / "build" / path.name, ignore_errors=True)
+def project(copy: Throwaway) -> Throwaway:
+    """The copy as it was when it was built."""
+    shutil.rmtree(copy.root)
+    shutil.copytree(copy.root.with_name("kept"), copy.root, symlinks=True)
+    return copy
 
 
 def replace(path: Path, old: str, new: str) -> None:
