@@ -21,6 +21,13 @@ PURE = {
     "kbuild_py.errors": (),
     "kbuild_py.elf": ("kbuild_py.errors", "kbuild_py.elf"),
     "kbuild_py.delta": ("kbuild_py.errors", "kbuild_py.elf", "kbuild_py.delta"),
+    "kbuild_py.baseline": (
+        "kbuild_py.errors",
+        "kbuild_py.elf",
+        "kbuild_py.kernel.image",
+        "kbuild_py.baseline",
+    ),
+    "kbuild_py.contract": ("kbuild_py.errors", "kbuild_py.baseline", "kbuild_py.manifest.model"),
     "kbuild_py.symbols": ("kbuild_py.errors", "kbuild_py.elf", "kbuild_py.kernel.image"),
     "kbuild_py.module.render": ("kbuild_py.errors",),
     "kbuild_py.module.kpatch": ("kbuild_py.errors", "kbuild_py.symbols", "kbuild_py.module.render"),
