@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -29,18 +30,45 @@ def test_functions_adds_to_a_log_that_has_both_outputs(tmp_path: Path, debian12:
     assert lines[-2:] == ["    functions:", "      - meminfo_proc_show"]
 
 
-def test_the_launcher_starts_doit_under_its_own_name(tmp_path: Path) -> None:
-    root = tmp_path / "project"
+def launcher(root: Path) -> None:
+    """A project that the launcher has set up, with a doit that prints how it was started."""
     (root / ".venv/bin").mkdir(parents=True)
     for name in ("doit", "pyproject.toml"):
         shutil.copy(TOP / name, root / name)
     digests = (f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}"
                for name in ("doit", "pyproject.toml"))  # fmt: skip
-    (root / ".venv/.ready").write_text("\n".join(digests) + "\n")
+    (root / ".venv/.ready").write_text("\n".join([str(root), *digests]) + "\n")
     (root / ".venv/bin/python").symlink_to(sys.executable)
     (root / ".venv/bin/doit").write_text("import os, sys; print(os.getcwd(), *sys.argv)\n")
+
+
+def test_the_launcher_starts_doit_under_its_own_name(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    launcher(root)
     done = subprocess.run([root / "doit", "build:x"], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == f"{root} {root}/.venv/bin/doit build:x\n", done.stderr
+
+
+@pytest.mark.parametrize("change", ["moved", "another pyproject.toml"])
+def test_the_launcher_sets_up_what_is_not_set_up_like_this(tmp_path: Path, change: str) -> None:
+    """And starts nothing when that fails, nor the next time."""
+    root = tmp_path / "project"
+    launcher(root)
+    if change == "moved":
+        root = root.rename(tmp_path / "elsewhere")
+    else:
+        (root / "pyproject.toml").write_text("")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, script in {"python3": 'test "$1" = -c || exit 7', "dpkg-query": "echo installed"}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tools / name).chmod(0o755)
+    path = f"{tools}:{os.environ['PATH']}"
+    for _ in range(2):
+        done = subprocess.run(
+            [root / "doit"], env={**os.environ, "PATH": path}, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (7, "", "doit: making .venv\n")
 
 
 @pytest.mark.kernel
