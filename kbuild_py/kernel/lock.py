@@ -148,11 +148,19 @@ def _lock_from_json(value: Any, path: Path, remedy: str) -> Lock:
     except (KeyError, TypeError, ValueError) as error:
         missing = f": it has no {error}" if isinstance(error, KeyError) else ""
         raise refuse(path, f"is not a lock file{missing}", remedy) from error
+    # All of it goes into names of files and into apt's sources.
+    if not re.fullmatch(r"(\d{8}T\d{6}Z)?", lock.seen, re.ASCII):
+        raise refuse(path, f"{lock.seen!r} is not a time as in 20260702T120000Z", remedy)
+    for suite in lock.suites:
+        if not re.fullmatch(r"\w[\w./+-]* \w[\w./+-]*", suite, re.ASCII):
+            raise refuse(path, f"{suite!r} is not a suite and a component", remedy)
     for package in packages:
         if not re.fullmatch("[0-9a-f]{64}", package.sha256):
             raise refuse(path, f"the SHA-256 of {package.name} is malformed", remedy)
         if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]+", package.name):
             raise refuse(path, f"{package.name!r} is not the name of a package", remedy)
+        if not re.fullmatch("[a-z0-9-]+", package.architecture):
+            raise refuse(path, f"{package.architecture!r} is not the name of an architecture", remedy)
         if package.version != lock.version:
             raise refuse(path, f"{package.name} has version {package.version}, not {lock.version}", remedy)
     return lock

@@ -193,6 +193,10 @@ def test_damaged_locks_are_refused(repository: Repository, description: KernelDe
         (changed(sha256="../../etc"), "SHA-256"),
         (changed(name="-o=evil"), "not the name of a package"),
         (changed(version="6.1.1-1"), "has version"),
+        (changed(architecture="../../etc"), "not the name of an architecture"),
+        ({**value, "seen": "../../etc"}, "not a time"),
+        ({**value, "suites": ["bookworm"]}, "not a suite and a component"),
+        ({**value, "suites": ["bookworm main\ndeb http://elsewhere x"]}, "not a suite and a component"),
     ):
         path.write_text(json.dumps(bad))
         with pytest.raises(UserError) as caught:
