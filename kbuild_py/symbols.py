@@ -23,7 +23,7 @@ applied.  Direct calls go to the new function.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -351,10 +351,3 @@ def _publish(units: Sequence[Unit], bound: Sequence[ObjectFile]) -> tuple[Resolv
 
 def _identifier(source: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in source)
-
-
-def undefined_names(objects: Iterable[ObjectFile]) -> frozenset[str]:
-    """All names that the objects leave to others."""
-    return frozenset(
-        symbol.name for obj in objects for symbol in obj.symbols[1:] if symbol.section == SHN_UNDEF
-    )

@@ -75,10 +75,6 @@ class KernelSymbols:
         """All symbols of that name in kallsyms order, so that element n has sympos n + 1."""
         return tuple(self[index] for index in self._by_name.get(name, ()))
 
-    def is_unique(self, name: str) -> bool:
-        """Whether exactly one symbol has that name."""
-        return len(self._by_name.get(name, ())) == 1
-
     def unique(self, name: str) -> ImageSymbol | None:
         """The symbol of that name if it is the only one."""
         found = self._by_name.get(name, ())
@@ -113,10 +109,6 @@ class KernelSymbols:
         """The addresses of per-CPU symbols."""
         start, end = self.unique("__per_cpu_start"), self.unique("__per_cpu_end")
         return range(start.address, end.address) if start and end else range(0)
-
-    def is_percpu(self, symbol: ImageSymbol) -> bool:
-        """Whether the symbol's address is an offset into the per-CPU areas."""
-        return symbol.address in self.percpu_range
 
 
 class _Chatter(logging.Handler):
