@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What doit prints: one line a task that ran, one paragraph a failure, nothing for work that was not due."""
+"""What doit prints: one line a task that ran, one paragraph a failure, nothing for work that was not due.
+
+The exit status tells the two kinds of failure apart: 1, something was refused; 2, something broke.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ class Reporter:
     def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:
         self._out = outstream
         self._failed = 0
+        self._broken = False
         self._ran = 0
 
     def _line(self, text: str) -> None:
@@ -35,7 +39,9 @@ class Reporter:
         # What only waited for something that failed adds nothing to the reason.
         if fail.get_name() != "UnmetDependency":
             self._failed += 1
-            self._line(f"{task.name}: {'refused' if fail.get_name() == 'TaskFailed' else 'error'}")
+            refused = fail.get_name() == "TaskFailed"
+            self._broken |= not refused
+            self._line(f"{task.name}: {'refused' if refused else 'error'}")
             self._line(fail.get_msg().rstrip())
 
     def add_success(self, task: Any) -> None:
@@ -52,6 +58,7 @@ class Reporter:
 
     def runtime_error(self, msg: str) -> None:
         self._failed += 1
+        self._broken = True
         self._line(msg)
 
     def teardown_task(self, task: Any) -> None:
@@ -60,5 +67,8 @@ class Reporter:
     def complete_run(self) -> None:
         if self._failed:
             self._line(f"{self._failed} failed")
+            if not self._broken:
+                # doit's own status is 2, "error", as soon as a task waited for one that was refused.
+                raise SystemExit(1)
         elif not self._ran:
             self._line("everything is up to date")

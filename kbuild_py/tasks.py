@@ -165,7 +165,10 @@ def run(root: Path, names: Sequence[str]) -> int:
     settings = {**configuration(root), "outfile": sys.stderr}
     tasks = load_tasks(root)
     loader = ModuleTaskLoader({"DOIT_CONFIG": settings, "task_project": lambda: (task for task in tasks)})
-    status: int = DoitMain(loader).run(["run", *names])
+    try:
+        status: int = DoitMain(loader).run(["run", *names])
+    except SystemExit:  # the reporter's, when something was refused
+        return 1
     return status
 
 

@@ -171,12 +171,17 @@ def _text(data: bytes) -> str:
 def _difference(expected: str, got: str) -> str:
     if "\n" not in expected and "\n" not in got:
         return f"expected {_shown(expected)}, got {_shown(got)}"
-    lines = list(
-        difflib.unified_diff(expected.splitlines(), got.splitlines(), "expected", "got", n=1, lineterm="")
-    )
+    if expected:
+        head = "expected other output:"
+        lines = list(
+            difflib.unified_diff(expected.splitlines(), got.splitlines(), "expected", "got", n=1, lineterm="")
+        )
+    else:
+        head = "expected no output, got:"
+        lines = got.splitlines()
     if len(lines) > DIFF_LINES:
         lines[DIFF_LINES:] = [f"... and {len(lines) - DIFF_LINES} more lines"]
-    return "expected other output:\n" + "\n".join(lines)
+    return "\n".join((head, *lines))
 
 
 def _shown(text: str, width: int = 400) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from kbuild_py.errors import Problem, UserError, refuse
 TAIL_LINES = 40
 SHOWN_LINES = 30
 SHOWN_WIDTH = 200
+# All but tab and newline.
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Outcome(enum.Enum):
@@ -94,7 +97,12 @@ def render_report(report: BootReport) -> str:
         lines += ["last lines of the console:", *_indented(console_tail(report), "  | ")]
     verdict = f"{report.outcome.value} in {report.seconds:.1f} s"
     lines.append(f"{verdict}: {report.reason}" if report.reason else verdict)
-    return "\n".join(lines) + "\n"
+    return printable("\n".join(lines)) + "\n"
+
+
+def printable(text: str) -> str:
+    """The text with control characters as \\xNN: what a guest prints does nothing to a reader's terminal."""
+    return CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def render_summary(report: BootReport) -> str:
@@ -109,7 +117,7 @@ def render_summary(report: BootReport) -> str:
         shown = output[0][:SHOWN_WIDTH] + (" ..." if len(output) > 1 else "")
         title = f"  [{'FAILED' if step.failure else 'ok'}] {step.title}"
         lines.append(f"{title}: {shown}" if shown else title)
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _indented(text: str, prefix: str) -> list[str]:
@@ -132,11 +140,15 @@ def require_passed(report: BootReport, place: object, log: Path) -> None:
     if report.outcome is Outcome.PASSED:
         return
     if report.outcome is not Outcome.FAILED:
-        tail = "\n".join(_indented(console_tail(report, 20), "  | "))
+        tail = printable("\n".join(_indented(console_tail(report, 20), "  | ")))
         cause = f"the guest {_ENDED[report.outcome]}: {report.reason}"
         raise refuse(place, f"{cause}\n{tail}" if tail else cause, f"the whole console is in {log}")
     problems = [
-        Problem(step.place or str(place), f"{step.title}: {step.failure}", f"the whole console is in {log}")
+        Problem(
+            step.place or str(place),
+            printable(f"{step.title}: {step.failure}"),
+            f"the whole console is in {log}",
+        )
         for step in report.steps
         if step.failure
     ]

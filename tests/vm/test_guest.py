@@ -72,6 +72,11 @@ def test_a_long_difference_is_cut() -> None:
     assert len(failure.splitlines()) < 40 and "more lines" in failure
 
 
+def test_output_where_none_was_expected_is_shown_as_it_is() -> None:
+    failure = judge(dataclasses.replace(STEP, stdout=""), frame(b"BUG: one\n---\n"))
+    assert failure == "expected no output, got:\nBUG: one\n---"
+
+
 def test_a_hung_step_has_no_exit_status() -> None:
     assert result_of(STEP, Frame(1, True, 0, b"partial", 7, b"", 0)).status == -1
 

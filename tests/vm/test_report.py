@@ -86,3 +86,13 @@ def test_a_guest_that_died_is_one_problem_with_the_consoles_tail(outcome: Outcom
     (problem,) = caught.value.problems
     assert problem.place == "m.yaml" and "the why" in problem.cause and "messages" in problem.cause
     assert outcome.value in problem.cause
+
+
+def test_control_characters_of_a_guest_stay_in_the_guest() -> None:
+    bad = dataclasses.replace(BAD, output="\x1b[2Jgone\tnot\n", failure="expected other output:\n+\x9b2J\r")
+    report = dataclasses.replace(FAILED, steps=(bad,))
+    with pytest.raises(UserError) as caught:
+        require_passed(report, "m.yaml", LOG)
+    for text in (render_report(report), render_summary(report), str(caught.value)):
+        assert not {"\x1b", "\x9b", "\r"} & set(text)
+    assert "\\x1b[2Jgone\tnot" in render_report(report)
