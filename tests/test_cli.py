@@ -12,8 +12,51 @@ from pathlib import Path
 
 import pytest
 
+from kbuild_py.cli import DONE, REFUSED, USAGE, main
 from kbuild_py.kernel.target import TargetKernel
 from tests.projects import KERNEL, TOP, edited, throw_away
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["functions", "meminfo-sting"], "no manifest is called 'meminfo-sting'\n  hint: did you mean 'mem"),
+        (["kernel", "lock", "x"], f"no kernel is called 'x'\n  hint: there are: {KERNEL}"),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_is_done(
+    arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(TOP / "tests")  # any folder of the project will do
+    assert main(arguments) == REFUSED
+    printed = capsys.readouterr()
+    assert printed.err.startswith(says) and printed.out == ""
+
+
+def test_outside_of_a_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["schema", "--check"]) == REFUSED
+    assert capsys.readouterr().err.startswith(f"{tmp_path}: is not inside a project")
+
+
+def test_schema_writes_what_it_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "dodo.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert main(["schema", "--check"]) == REFUSED
+    assert "hint: kbuild-py schema --write" in capsys.readouterr().err
+    assert main(["schema", "--write"]) == main(["schema", "--check"]) == DONE
+
+
+@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["schema"], ["kernel"], ["functions"]])
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == USAGE and "usage: kbuild-py" in capsys.readouterr().err
 
 
 @pytest.mark.kernel

@@ -4,7 +4,7 @@
 Everything that has to know the keys reads them here: `schema.py` makes the JSON Schemas from them (which
 editors use, and `check.py` at run time), `reference.py` the page docs/manifest.md, and `load.py` the
 defaults.  To add a key: add a `Field` here, a field in `model.py`, a line in `load.py`, then run
-`python -m kbuild_py.manifest.schema --write`.
+`kbuild-py schema --write`.
 
 `must` completes the sentence "this value must ...": people read it in errors and in their editors.
 

@@ -17,7 +17,7 @@ from kbuild_py.manifest import fields
 _INTRODUCTION = """\
 # Manifests and kernel descriptions
 
-<!-- Made from kbuild_py/manifest/fields.py by `python -m kbuild_py.manifest.schema --write`; edit that. -->
+<!-- Made from kbuild_py/manifest/fields.py by `kbuild-py schema --write`; edit that. -->
 
 A manifest says what a patch changes, for which kernels, and how to see that it works. It is read strictly:
 an unknown or repeated key, or a word that YAML versions read in different ways (`no`, `0001`, `12:30`), is

@@ -7,15 +7,13 @@ validates with the same schemas, made in memory, so what an editor accepts and w
 one thing.  `errorMessage` is no keyword of the standard, which lets validators ignore it: editors show it
 in place of "does not match pattern ...", and so does `check.py`.
 
-    python -m kbuild_py.manifest.schema --write     write the schemas and docs/manifest.md anew
-    python -m kbuild_py.manifest.schema --check     exit status 1 when a committed one is stale
+    kbuild-py schema --write     write the schemas and docs/manifest.md anew
+    kbuild-py schema --check     exit status 1 when a committed one is stale
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +121,7 @@ def write(root: Path) -> None:
 
 def check(root: Path) -> None:
     """Raise `UserError` that names each generated file that is missing or is not what it should be."""
-    remedy = "python -m kbuild_py.manifest.schema --write"
+    remedy = "kbuild-py schema --write"
     stale = [
         Problem(str(path), "does not say what kbuild_py/manifest/fields.py declares", remedy)
         for path, text in generated().items()
@@ -131,22 +129,3 @@ def check(root: Path) -> None:
     ]
     if stale:
         raise UserError(*stale)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line above; returns the exit status (0 done, 1 stale, 2 wrong use)."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    root = Path(__file__).parents[2]
-    if words not in (["--write"], ["--check"]):
-        print("usage: python -m kbuild_py.manifest.schema --write | --check", file=sys.stderr)
-        return 2
-    try:
-        write(root) if words == ["--write"] else check(root)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
