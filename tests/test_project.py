@@ -13,12 +13,17 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kbuild_py.errors import UserError
 from kbuild_py.files import CACHE_VARIABLE, cache_folder
 from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.manifest.model import Check, When
+from kbuild_py.vm import qemu
+from kbuild_py.vm.verify import verify, verify_guest
 from tests.projects import KERNEL, MEMINFO, Throwaway, edited, throw_away
 
 NAME = "meminfo-string"
@@ -344,12 +349,23 @@ def test_a_patch_whose_check_fails(project: Throwaway, debian12: TargetKernel) -
 
 @pytest.mark.boot
 @pytest.mark.kernel
-def test_a_patch_that_never_returns(project: Throwaway, debian12: TargetKernel) -> None:
+def test_a_patch_that_never_returns(
+    project: Throwaway, debian12: TargetKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     endless = "\twhile (READ_ONCE(i.totalram))\n\t\tcpu_relax();\n"
-    patch = edited(debian12.tree, MEMINFO, BEFORE, BEFORE + endless)
-    text = verified(project, "hangs", patch, CHECKS)
-    assert "the guest hung" in text
-    assert "grep -c MemTotal /proc/meminfo" in text
+    project.add("hangs", edited(debian12.tree, MEMINFO, BEFORE, BEFORE + endless))
+    project.built("build:hangs")
+    check = Check(When.AFTER_LOAD, "grep MemTotal /proc/meminfo", None, None, None, 0, "manifest.yaml:14:7")
+    guest = verify_guest([check], project.core, project.module("hangs"))
+    # As `doit verify` does, which is more patient.
+    monkeypatch.setattr(qemu, "POWER_OFF_SECONDS", 2.0)
+    stage = project.folder("hangs") / "06-vm"
+    with pytest.raises(UserError) as caught:
+        verify(debian12.boot_image, replace(guest, step_timeout=5), stage, "place")
+    (problem,) = caught.value.problems
+    assert "the guest hung" in problem.cause and "grep MemTotal /proc/meminfo" in problem.cause
+    # The kernel was asked what it is doing.
+    assert "meminfo_proc_show" in (stage / "console.log").read_text()
 
 
 @pytest.mark.boot
