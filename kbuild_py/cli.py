@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,6 +95,7 @@ def _entry_size(text: str) -> tuple[str, int]:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
+    _separate(arguments)
     original = read_object(arguments.original)
     patched = read_object(arguments.patched)
     result = diff(original, patched, Options(dict(arguments.entry_size)))
@@ -102,11 +104,30 @@ def _diff(arguments: argparse.Namespace) -> int:
     if isinstance(result, Verdicts):
         raise UserError(*(verdict.problem() for verdict in result.verdicts))
     if result.object is not None:
-        write_atomic(arguments.output, write_object(result.object))
+        write_atomic(_behind_link(arguments.output), write_object(result.object))
     if arguments.json is not None:
-        write_json(arguments.json, result.to_json())
+        write_json(_behind_link(arguments.json), result.to_json())
     print(describe(result))
     return DONE if result.changed else UNCHANGED
+
+
+def _separate(arguments: argparse.Namespace) -> None:
+    """Refuse an output that would overwrite an input or the other output."""
+    taken = {"the original": arguments.original, "the patched object": arguments.patched}
+    for option in ("output", "json"):
+        path = getattr(arguments, option)
+        for what, other in taken.items():
+            # Devices and pipes may be given twice: nothing in them is lost.
+            same = path and os.path.realpath(path) == os.path.realpath(other)
+            if same and (path.is_file() or not path.exists()):
+                raise refuse(path, f"--{option} is {what} too", f"give --{option} a file of its own")
+        if path:
+            taken[f"--{option}"] = path
+
+
+def _behind_link(path: Path) -> Path:
+    """The file that a link names, so that it is written and the link (/dev/stdout is one) stays."""
+    return Path(os.path.realpath(path)) if path.is_symlink() and path.is_file() else path
 
 
 def describe(delta: Delta) -> str:

@@ -32,10 +32,16 @@ def cache_folder() -> Path:
 
 
 def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
-    """Write `content` to `path` so that other processes see the old file or the whole new one."""
+    """Write `content` to `path` so that other processes see the old file or the whole new one.
+
+    What is no plain file (/dev/null, /dev/stdout, a pipe) is written to and not replaced.
+    """
     data = content.encode() if isinstance(content, str) else content
     temporary: Path | None = None
     try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)

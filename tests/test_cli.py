@@ -114,6 +114,36 @@ def test_the_launcher_sets_up_what_is_not_set_up_like_this(tmp_path: Path, chang
         assert (done.returncode, done.stdout, done.stderr) == (7, "", "doit: making .venv\n")
 
 
+@pytest.mark.parametrize(
+    ("output", "json", "what"),
+    [
+        ("a.o", "x.json", "--output is the original too"),
+        ("./sub/../b.o", None, "--output is the patched object too"),
+        ("out.o", "a.o", "--json is the original too"),
+        ("out.o", "out.o", "--json is --output too"),
+        ("link.o", None, "--output is the original too"),
+    ],
+)
+def test_diff_overwrites_none_of_its_files(
+    output: str,
+    json: str | None,
+    what: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for name in ("a.o", "b.o"):
+        (tmp_path / name).write_bytes(Path(sys.executable).read_bytes()[:64])
+    (tmp_path / "link.o").symlink_to("a.o")
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.o")}
+    arguments = ["diff", "a.o", "b.o", "--output", output, *(["--json", json] if json else [])]
+    assert main(arguments) == REFUSED
+    assert what in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.o")} == before
+
+
 @pytest.mark.kernel
 def test_verdicts_have_places_below_the_project(tmp_path: Path, debian12: TargetKernel) -> None:
     project = throw_away(tmp_path / "project", manifests=())

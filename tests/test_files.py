@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -31,6 +32,18 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
             write_atomic(path, "text")
         assert caught.value.problems[0].place == str(path)
     assert names(tmp_path) == ["folder", "missing"] and names(tmp_path / "missing") == []
+
+
+def test_what_is_no_plain_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # or the writer would wait for one
+    link.symlink_to("pipe")
+    for path in (pipe, link):
+        write_atomic(path, "text")
+        assert pipe.is_fifo() and os.read(reader, 9) == b"text"
+    os.close(reader)
+    assert names(tmp_path) == ["link", "pipe"] and link.is_symlink()
 
 
 def test_equal_values_are_equal_files(tmp_path: Path) -> None:
