@@ -13,6 +13,7 @@ The builds run in a temporary folder with links to the project's files; its `bui
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import statistics
 import sys
@@ -90,10 +91,13 @@ def bare_commands(folder: Path, source: str) -> list[list[list[str]]]:
 
     They are read from the logs of the stages.
     """
-    objects, module = folder / "02-objects" / source.removesuffix(".c"), folder / "05-module"
-    logs = {path.name: shell(first_line(path)) for path in objects.glob("*.log")}
-    tools = [command for log, command in logs.items() if log.endswith("objtool.log")]
-    tools += [shell(first_line(path)) for path in (folder / "04-delta").rglob("*.objtool.log")]
+    stem = source.removesuffix(".c")
+    objects, module = folder / "02-objects" / stem, folder / "05-module"
+    logs = {path.name: shell(first_line(path)) for path in objects.glob("*.compile.log")}
+    tools = [
+        objtool(objects / "original.o", objects / "proof.objtool.log"),
+        objtool(folder / "04-delta" / f"{stem}.o", folder / "04-delta" / f"{stem}.objtool.objtool.log"),
+    ]
     headers, *made = (module / "build.log").read_text().splitlines()
     steps = [line.removeprefix("$ ") for line in made if line.startswith("$ ")]
     return [
@@ -101,6 +105,12 @@ def bare_commands(folder: Path, source: str) -> list[list[list[str]]]:
         tools,
         *([shell(f"{headers.removeprefix('$ ')} && {step}")] for step in steps if " -o " in step),
     ]
+
+
+def objtool(before: Path, log: Path) -> list[str]:
+    """The logged command, with a copy of the object before it: objtool works in place."""
+    command = first_line(log)
+    return shell(f"cp {shlex.quote(str(before))} {command.split()[-1]} && {command}")
 
 
 def first_line(path: Path) -> str:
@@ -113,10 +123,10 @@ def shell(command: str) -> list[str]:
 
 
 def run_stages(stages: Sequence[Sequence[Sequence[str]]]) -> None:
-    """Run the commands, those of one stage two at a time."""
+    """Run the commands, those of one stage two at a time; `UserError` when one of them fails."""
     with ThreadPoolExecutor(2) as pool:
         for stage in stages:
-            for done in [pool.submit(run, command, env=ENVIRONMENT, check=False) for command in stage]:
+            for done in [pool.submit(run, command, env=ENVIRONMENT) for command in stage]:
                 done.result()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kbuild_py import bench
 from kbuild_py.kernel.target import TargetKernel
 from tests.projects import KERNEL, MEMINFO, Answer, Throwaway, edited, throw_away
 
@@ -158,6 +159,16 @@ def test_a_lock_for_other_packages(project: Throwaway) -> None:
     assert answer.status != 0 and "Traceback" not in answer.stdout + answer.stderr
     assert [title for title in answer.ran if not title.startswith("kernel ")] == []
     assert "linux-config-6.1" in answer.stdout
+
+
+def test_the_bare_tools_that_the_benchmark_runs_make_the_same_module(project: Throwaway) -> None:
+    stages = bench.bare_commands(project.folder(NAME), MEMINFO)
+    made = project.folder(NAME) / "05-module" / project.module(NAME).name
+    made.unlink()
+    bench.run_stages(stages)
+    assert made.read_bytes() == project.module(NAME).read_bytes()
+    assert [bench.program(stage[0]).split()[0] for stage in stages[:2]] == ["gcc-12", "objtool"]
+    assert [len(stage) for stage in stages[:2]] == [2, 2]
 
 
 # --- what users call ------------------------------------------------------------------------------------
