@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kbuild_py.cli import DONE, REFUSED, USAGE, main
+from kbuild_py.cli import BROKEN_PIPE, DONE, INTERRUPTED, REFUSED, USAGE, main
 from kbuild_py.kernel.target import TargetKernel
 from tests.projects import KERNEL, TOP, edited, throw_away
 
@@ -142,6 +142,27 @@ def test_diff_overwrites_none_of_its_files(
     assert main(arguments) == REFUSED
     assert what in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.o")} == before
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = (
+        "import sys; from kbuild_py import cli;"
+        "cli._schema = lambda _: print('text') or cli.DONE; sys.exit(cli.main(['schema', '--check']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (BROKEN_PIPE, "")
+
+
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kbuild_py.cli._schema", interrupted)
+    assert main(["schema", "--check"]) == INTERRUPTED
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 @pytest.mark.kernel
