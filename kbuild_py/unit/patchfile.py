@@ -272,6 +272,13 @@ def _path(place: str, part: Any) -> tuple[str, Problem | None]:
                 place, f"{name!r} has no leading folder to strip", "make the patch with a/ and b/ (-p1)"
             )
     if _stripped(old) != _stripped(new):
+        tail = _stripped(_stripped(new))
+        if "/" in tail and _stripped(_stripped(old)) == tail:
+            return "", Problem(
+                place,
+                f"names two files, {_stripped(old)!r} and {_stripped(new)!r} (the first folder is stripped, -p1)",
+                f"if {tail!r} is meant, make the patch with one folder (a/ and b/) in front of it",
+            )
         return "", Problem(
             place,
             f"renames {_stripped(old)!r} to {_stripped(new)!r}",

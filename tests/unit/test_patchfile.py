@@ -129,6 +129,10 @@ def test_bytes_that_are_not_utf8_come_back() -> None:
         (change("fs/x.c").replace("b/fs/x.c", "/dev/null"), "deletes the file 'fs/x.c'"),
         (change("fs/x.c").replace("b/fs/x.c", "b/fs/y.c"), "renames 'fs/x.c' to 'fs/y.c'"),
         (
+            change("fs/x.c").replace("a/fs", "linux/a/fs").replace("b/fs", "linux/b/fs"),
+            "names two files, 'a/fs/x.c' and 'b/fs/x.c'",
+        ),
+        (
             "diff --git a/fs/x.c b/fs/y.c\nsimilarity index 100%\nrename from fs/x.c\nrename to fs/y.c\n",
             "renames 'fs/x.c' to 'fs/y.c'",
         ),
