@@ -276,7 +276,7 @@ def _path(place: str, part: Any) -> tuple[str, Problem | None]:
         if "/" in tail and _stripped(_stripped(old)) == tail:
             return "", Problem(
                 place,
-                f"names two files, {_stripped(old)!r} and {_stripped(new)!r} (the first folder is stripped, -p1)",
+                f"names two files, {_stripped(old)!r} and {_stripped(new)!r} (one folder is stripped, -p1)",
                 f"if {tail!r} is meant, make the patch with one folder (a/ and b/) in front of it",
             )
         return "", Problem(
