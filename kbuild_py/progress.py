@@ -7,10 +7,12 @@ it starts and one when it ends, so that logs stay readable.  Everything goes to 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 
 class Step:
@@ -25,9 +27,17 @@ class Step:
             self._status.update(f"{self._title}: {detail}")  # type: ignore[attr-defined]
 
 
+def put(stream: TextIO, line: str) -> None:
+    """Print a line.  When who reads the stream has gone (`doit build | head`), the work goes on without."""
+    try:
+        print(line, file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def say(line: str) -> None:
     """One plain line of progress."""
-    print(line, file=sys.stderr, flush=True)
+    put(sys.stderr, line)
 
 
 @contextmanager

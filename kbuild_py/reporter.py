@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, TextIO
 
+from kbuild_py.progress import put
+
 
 class Reporter:
     """doit's reporter interface (doit, `reporter.py`): called at each step of a run."""
@@ -21,8 +23,7 @@ class Reporter:
         self._ran = 0
 
     def _line(self, text: str) -> None:
-        self._out.write(text + "\n")
-        self._out.flush()
+        put(self._out, text)
 
     def initialize(self, tasks: Any, selected_tasks: Any) -> None:
         self._selected = tuple(selected_tasks)

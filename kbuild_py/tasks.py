@@ -85,6 +85,9 @@ def configuration(root: Path) -> dict[str, Any]:
         if signal.getsignal(ending) is signal.SIG_DFL:  # not under nohup
             # As Ctrl-C does: end the programs that were started, remove what is half written.
             signal.signal(ending, signal.default_int_handler)
+    if set(sys.argv[1:2]) & set(READING):
+        # `doit list | head`: doit knows no reader that leaves.  Where programs run, see progress.put.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     record = root / "build" / ".doit.json"
     try:
         (root / "build").mkdir(exist_ok=True)
