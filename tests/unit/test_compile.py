@@ -146,7 +146,7 @@ def test_the_same_bytes_wherever_it_is_built(
 ) -> None:
     results = []
     for place in ("one", "another/and a deeper one"):
-        monkeypatch.setenv("KBUILD_PY_CACHE", str(tmp_path / place / "cache"))
+        monkeypatch.setenv("KBUILD_PY_CACHE", str(tmp_path / place.replace(" ", "-") / "cache"))
         monkeypatch.setenv("TMPDIR", str(tmp_path))
         monkeypatch.setenv("CPATH", str(tmp_path))
         # WARN puts __FILE__ into the object; crc32.c includes a generated header.
