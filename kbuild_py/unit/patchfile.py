@@ -51,6 +51,8 @@ REFUSED_NAMES: tuple[tuple[str, str, str], ...] = (
     (r"", "it is not a C source (.c)", "leave the file out of the patch"),
 )
 
+# Patch files are read at every start of doit.
+MAX_BYTES = 4 << 20
 # What a hunk header with a typing mistake still has.
 LINE_RANGES = re.compile(r"^[@ ]*-\d+,\d+ \+\d+,\d+")
 
@@ -113,9 +115,14 @@ def read_patches(patches: Iterable[Path]) -> tuple[FilePatch, ...]:
     parts: list[FilePatch] = []
     for patch in patches:
         try:
-            data = patch.read_bytes()
+            with patch.open("rb") as stream:
+                data = stream.read(MAX_BYTES + 1)
         except OSError as error:
             problems.add(shown(patch), f"cannot read this patch file: {error.strerror}")
+            continue
+        if len(data) > MAX_BYTES:
+            cause = f"is larger than {MAX_BYTES >> 20} MiB, which no patch for a running kernel is"
+            problems.add(shown(patch), cause, "leave out what it does not need")
             continue
         try:
             parts += parse_patch(patch, data)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kbuild_py.errors import UserError
-from kbuild_py.unit.patchfile import decode, encode, parse_patch, read_patches, touched_files
+from kbuild_py.unit.patchfile import MAX_BYTES, decode, encode, parse_patch, read_patches, touched_files
 
 GIT = """\
 From 0123456789abcdef Mon Sep 17 00:00:00 2001
@@ -187,4 +187,16 @@ def test_every_problem_of_every_file_at_once(tmp_path: Path) -> None:
         "1.patch:15",
         "2.patch",
         "3.patch",
+    ]
+
+
+def test_files_that_cannot_be_patches_are_all_named(tmp_path: Path) -> None:
+    endless = tmp_path / "endless.patch"
+    with endless.open("wb") as stream:
+        stream.truncate(MAX_BYTES + 1)
+    with pytest.raises(UserError) as caught:
+        read_patches([tmp_path / "missing.patch", endless])
+    assert [(Path(problem.place).name, problem.cause.split(",")[0]) for problem in caught.value.problems] == [
+        ("missing.patch", "cannot read this patch file: No such file or directory"),
+        ("endless.patch", "is larger than 4 MiB"),
     ]
