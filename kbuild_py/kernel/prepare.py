@@ -4,9 +4,10 @@
 `STEPS` is the whole preparation, top to bottom.  All that a kernel needs lies in one folder of the cache,
 `<cache>/kernels/RELEASE-KEY/`, whose key is a digest of everything that decides about its content: the
 locked packages and the recipe below.  A step that is done leaves `steps/NAME.json` (with the seconds it
-took), and is not done again; an interrupted one is, from its beginning (those that work in the tree begin
-with an empty one, since kbuild may trust a file that was half written).  Changing the lock changes the key,
-so a kernel that is in use is never touched.  `kernel.json` comes last and says that all is there.
+took and the sizes of the files that it left), and is not done again as long as these are there; an
+interrupted one is, from its beginning (those that work in the tree begin with an empty one, since kbuild may
+trust a file that was half written).  Changing the lock changes the key, so a kernel that is in use is never
+touched.  `kernel.json` comes last and says that all is there.
 
 One lock per kernel: of two builds at once, the second waits and then finds everything ready.  Symbols are
 kept by build ID and packages by digest, for all kernels together.
@@ -62,6 +63,10 @@ class Workshop:
     @property
     def boot_image(self) -> Path:
         return self.image / "boot" / f"vmlinuz-{self.lock.release}"
+
+    @property
+    def modules(self) -> Path:
+        return self.image / "lib" / "modules" / self.lock.release
 
     @property
     def vmlinux(self) -> Path:
@@ -207,23 +212,41 @@ def make_prepare(shop: Workshop) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PreparationStep:
-    """name: file-name-like; title: what the user sees, or "" for steps that show their own progress."""
+    """One step of the preparation.
+
+    name:   file-name-like
+    title:  what the user sees, or "" for steps that show their own progress
+    leaves: files and folders that it makes.  When one is lost, or a file has another size, it is done again.
+    """
 
     name: str
     title: str
     action: Callable[[Workshop], None]
+    leaves: Callable[[Workshop], tuple[Path, ...]] = lambda _shop: ()
 
 
 STEPS = (
     PreparationStep("fetch", "", fetch),
-    PreparationStep("image", "unpacking the image and its modules", unpack_image),
+    PreparationStep(
+        "image",
+        "unpacking the image and its modules",
+        unpack_image,
+        lambda shop: (shop.boot_image, shop.modules),
+    ),
     # From here on the configuration and the compiler are known, and the compiler is the kernel's own.
-    PreparationStep("headers", "unpacking the headers", unpack_headers),
-    PreparationStep("vmlinux", "decompressing the image", unpack_vmlinux),
+    PreparationStep(
+        "headers",
+        "unpacking the headers",
+        unpack_headers,
+        lambda shop: (shop.headers / "Module.symvers", shop.config),
+    ),
+    PreparationStep("vmlinux", "decompressing the image", unpack_vmlinux, lambda shop: (shop.vmlinux,)),
     PreparationStep("symbols", "recovering the image's symbols", recover_symbols),
-    PreparationStep("source", "unpacking the source", unpack_source),
+    PreparationStep("source", "unpacking the source", unpack_source, lambda shop: (shop.tree,)),
     PreparationStep("configure", "configuring the tree as shipped", configure),
-    PreparationStep("prepare", "preparing the tree", make_prepare),
+    PreparationStep(
+        "prepare", "preparing the tree", make_prepare, lambda shop: (shop.tree / "include" / "generated",)
+    ),
 )
 
 
@@ -241,7 +264,8 @@ def prepared(description: KernelDescription) -> TargetKernel | None:
     except UserError:  # damaged; it is written again, from the steps that are done
         return None
     # A cache folder that was copied elsewhere has paths of its old place in it.
-    return kernel if kernel.vmlinux == shop.vmlinux and kernel.symbols.exists() else None
+    whole = kernel.vmlinux == shop.vmlinux and kernel.symbols.exists()
+    return kernel if whole and all(is_done(shop, each) for each in STEPS) else None
 
 
 def prepare(description: KernelDescription) -> TargetKernel:
@@ -266,7 +290,10 @@ def _prepare(shop: Workshop) -> TargetKernel:
     shop.folder.mkdir(parents=True, exist_ok=True)
     for path in shop.folder.glob(".*"):  # files that a killed build was writing
         path.unlink()
-    if any(shop.marker(name).with_suffix(".begun").exists() for name in TREE_STEPS):
+    in_tree = [each for each in STEPS if each.name in TREE_STEPS]
+    if any(
+        shop.marker(each.name).with_suffix(".begun").exists() or not is_done(shop, each) for each in in_tree
+    ):
         for name in TREE_STEPS:
             shop.marker(name).unlink(missing_ok=True)
     for each in STEPS:
@@ -284,18 +311,38 @@ def _prepare(shop: Workshop) -> TargetKernel:
         config=shop.config,
         tree=shop.tree,
         headers=shop.headers,
-        modules=shop.image / "lib" / "modules" / shop.lock.release,
+        modules=shop.modules,
         compiler=compiler.program(shop.compiler_text()),
     )
     kernel.save(shop.result)
     return kernel
 
 
+def is_done(shop: Workshop, each: PreparationStep) -> bool:
+    """Whether the step was done and what it left is still there."""
+    try:
+        left: dict[str, int] = json.loads(shop.marker(each.name).read_bytes()).get("left", {})
+    except (OSError, ValueError, AttributeError):  # never done, or damaged
+        return False
+    sizes = {path: _size(path) for path in each.leaves(shop)}
+    # Markers of older versions have no sizes.
+    return all(size is not None and left.get(path.name, size) == size for path, size in sizes.items())
+
+
+def _size(path: Path) -> int | None:
+    """A file's size, 0 for a folder, None for nothing."""
+    try:
+        return path.stat().st_size if path.is_file() else 0 if path.is_dir() else None
+    except OSError:
+        return None
+
+
 def run_step(shop: Workshop, each: PreparationStep) -> None:
     """Do one step unless it is done, and mark it as done.  Its predecessors in `STEPS` must be done."""
     marker = shop.marker(each.name)
-    if marker.exists():
+    if is_done(shop, each):
         return
+    marker.unlink(missing_ok=True)
     if each.name == "source":
         packages.need_room(shop.folder, ROOM, "the source tree")
     begun = marker.with_suffix(".begun")
@@ -306,7 +353,9 @@ def run_step(shop: Workshop, each: PreparationStep) -> None:
             each.action(shop)
     else:
         each.action(shop)
-    write_json(marker, {"seconds": round(time.monotonic() - start, 3), "step": each.name})
+    left = {path.name: _size(path) for path in each.leaves(shop)}
+    seconds = round(time.monotonic() - start, 3)
+    write_json(marker, {"left": left, "seconds": seconds, "step": each.name})
     begun.unlink()
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,6 +204,48 @@ def test_a_kill_while_the_tree_is_prepared_starts_with_a_new_tree(
     shop.result.unlink()
     prepare(DESCRIPTION)
     assert done == ["source", "configure", "prepare"]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("damaged", "again"),
+    [
+        (lambda kernel: kernel.vmlinux, ["vmlinux"]),
+        (lambda kernel: kernel.boot_image, ["image"]),
+        (lambda kernel: kernel.headers / "Module.symvers", ["headers"]),
+        (lambda kernel: kernel.modules, ["image"]),
+        (lambda kernel: kernel.tree, ["source", "configure", "prepare"]),
+        (lambda kernel: kernel.tree / "include" / "generated", ["source", "configure", "prepare"]),
+    ],
+)
+def test_what_was_lost_or_cut_is_made_again(
+    damaged: Callable[[TargetKernel], Path],
+    again: list[str],
+    second: TargetKernel,
+    second_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KBUILD_PY_CACHE", str(second_cache))
+    assert prepared(DESCRIPTION) == second
+    path = damaged(second)
+    aside = path.rename(path.with_name("aside"))
+    done: list[str] = []
+
+    def recorded(each: PreparationStep) -> PreparationStep:
+        def action(shop: stage.Workshop) -> None:
+            done.append(each.name)
+            if aside.exists():
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                aside.rename(path)
+
+        return replace(each, action=action)
+
+    monkeypatch.setattr(stage, "STEPS", tuple(recorded(each) for each in STEPS))
+    if aside.is_file():
+        path.write_bytes(aside.read_bytes()[:-1])
+    assert prepared(DESCRIPTION) is None
+    assert prepare(DESCRIPTION) == second
+    assert done == again and prepared(DESCRIPTION) == second
 
 
 @pytest.mark.kernel
