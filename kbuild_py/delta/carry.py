@@ -36,10 +36,12 @@ Ways = dict[int, list[tuple[Piece, Link]]]
 @dataclass(frozen=True, slots=True)
 class Carried:
     """callers:   function that needs no redirection -> those who call it (patched object)
+    callees:   the other way round
     obstacles: function that would need it, and has no place for it -> why nobody can carry it
     """
 
     callers: Mapping[int, tuple[int, ...]]
+    callees: Mapping[int, tuple[int, ...]]
     obstacles: Mapping[int, str]
 
     def by(self, number: int) -> tuple[int, ...]:
@@ -47,9 +49,8 @@ class Carried:
         found: dict[int, None] = {}
         waiting = [number]
         while waiting:
-            caller = waiting.pop()
-            for callee, callers in self.callers.items():
-                if caller in callers and callee not in found:
+            for callee in self.callees.get(waiting.pop(), ()):
+                if callee not in found:
                     found[callee] = None
                     waiting.append(callee)
         return tuple(found)
@@ -113,7 +114,11 @@ def carry(
         else:
             carried[number] = tuple(sorted(found - {number}))
             waiting += carried[number]
-    return Carried(carried, obstacles)
+    callees: dict[int, list[int]] = defaultdict(list)
+    for callee, its_callers in carried.items():
+        for one in its_callers:
+            callees[one].append(callee)
+    return Carried(carried, {caller: tuple(others) for caller, others in callees.items()}, obstacles)
 
 
 def _needs_carrier(original: Anatomy, piece: Piece) -> bool:

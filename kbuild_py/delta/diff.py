@@ -75,7 +75,7 @@ def _functions(comparison: Comparison, selection: Selection, output: Output) -> 
         status = Status.NEW if before is None else Status.COPIED if copied else Status.CHANGED
         carried = tuple(
             original.pieces[comparison.correlation.to_original[other]].name
-            for other in selection.carried.by(number)
+            for other in (selection.carried.by(number) if replaces else ())
         )
         found.append(
             ChangedFunction(
@@ -90,7 +90,7 @@ def _functions(comparison: Comparison, selection: Selection, output: Output) -> 
                 replaces=replaces,
                 size=piece.size,
                 why=why,
-                carries=carried if replaces else (),
+                carries=carried,
             )
         )
     return found
