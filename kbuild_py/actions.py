@@ -16,7 +16,7 @@ from kbuild_py.delta.model import Verdicts
 from kbuild_py.elf.object import ObjectFile
 from kbuild_py.elf.read import read_object
 from kbuild_py.elf.write import write_object
-from kbuild_py.errors import Problems, UserError
+from kbuild_py.errors import Problem, Problems, UserError
 from kbuild_py.files import read_json, write_atomic, write_json
 from kbuild_py.kernel.image import KernelImage
 from kbuild_py.kernel.prepare import prepare
@@ -97,6 +97,17 @@ def diff_unit(build: Build, source: str) -> None:
     result = diff(original, patched)
     if isinstance(result, Verdicts):
         raise UserError(*(verdict.problem() for verdict in result.verdicts))
+    if result.callbacks:
+        raise UserError(
+            *(
+                Problem(
+                    source,
+                    f"the source registers '{callback.function}' as a callback ({callback.section})",
+                    "callbacks from the source are not called yet: make it a hook of the manifest",
+                )
+                for callback in result.callbacks
+            )
+        )
     for note in result.notes:
         say(f"{source}: {note}")
     write_atomic(files.patch_object, write_object(result.object) if result.object else b"")

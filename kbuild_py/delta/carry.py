@@ -132,6 +132,8 @@ def ways(anatomy: Anatomy) -> Ways:
     """All ways to all functions of an object."""
     found: dict[int, list[tuple[Piece, Link]]] = defaultdict(list)
     for piece in anatomy.pieces:
+        if anatomy.role(piece) is Role.MARKER:
+            continue
         for link in anatomy.links_of(piece):
             if link.piece >= 0 and anatomy.pieces[link.piece].kind is Kind.FUNCTION:
                 found[link.piece].append((piece, link))

@@ -14,7 +14,7 @@ are part of the comparison, except for line numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
@@ -31,8 +31,9 @@ _DESCRIPTOR_LINE = ((32, 35),)
 class Comparison:
     """Compares pieces of the two objects of a correlation; remembers what it has found."""
 
-    def __init__(self, correlation: Correlation) -> None:
-        self.correlation = correlation
+    def __init__(self, correlation: Correlation, ignored: Set[str] = frozenset()) -> None:
+        """`ignored`: names of sections whose changes do not count."""
+        self.correlation, self.ignored = correlation, ignored
         self.original = correlation.original
         self.patched = correlation.patched
         self._known: dict[tuple[int, int], bool] = {}
@@ -99,6 +100,8 @@ class Comparison:
 
     def _compare(self, old: Piece, new: Piece) -> list[tuple[int, int]] | None:
         """Compare one pair; the pairs that must be equal as well, or None when it differs already."""
+        if self.ignored and self.is_ignored(self.original, old) and self.is_ignored(self.patched, new):
+            return []
         if old.size != new.size or old.base - old.start != new.base - new.start:
             return None
         if old.kind is not new.kind or self.original.role(old) is not self.patched.role(new):
@@ -121,6 +124,10 @@ class Comparison:
                 further += zip(entries, others, strict=True)
         return further
 
+    def is_ignored(self, anatomy: Anatomy, piece: Piece) -> bool:
+        """The patch's author says that changes of the piece's section do not count."""
+        return anatomy.section_of(piece).name in self.ignored
+
     def _same_link(self, one: Link, other: Link, further: list[tuple[int, int]]) -> bool:
         """The two relocations mean the same, if the pairs added to `further` are equal."""
         machine = self.original.machine
@@ -130,6 +137,8 @@ class Comparison:
             return one.piece == other.piece and one.name == other.name and one.at == other.at
         old, new = self.original.pieces[one.piece], self.patched.pieces[other.piece]
         if old.kind is Kind.STRING and new.kind is Kind.STRING:
+            if self.ignored and self.is_ignored(self.original, old) and self.is_ignored(self.patched, new):
+                return True
             return self._tail(self.original, old, one.at) == self._tail(self.patched, new, other.at)
         if one.at != other.at:
             return False

@@ -112,7 +112,10 @@ def _grouped(anatomy: Anatomy, kind: Kind) -> dict[str, list[int]]:
             continue
         if kind is not Kind.FUNCTION or names.cold_parent(piece.name) is None:
             name = names.canonical(piece.name)
-            if anatomy.role(piece) is Role.REGISTRY:  # The section is part of the meaning (initcall levels).
+            if anatomy.role(piece) in (
+                Role.REGISTRY,
+                Role.MARKER,
+            ):  # The section is part of the meaning (initcall levels).
                 name = f"{anatomy.section_of(piece).name}({name})"
             groups[name].append(piece.number)
     return groups

@@ -14,6 +14,7 @@ Everything here is pure: the same two objects give the same answer, byte for byt
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import Anatomy, Kind
@@ -22,7 +23,17 @@ from kbuild_py.delta.correlate import correlate
 from kbuild_py.delta.dissect import dissect
 from kbuild_py.delta.entries import EntrySizes
 from kbuild_py.delta.judge import judge, same_unit, source_files
-from kbuild_py.delta.model import Cause, ChangedFunction, Delta, NewData, Options, Status, Verdicts
+from kbuild_py.delta.markers import Markers, judge_markers, read_markers
+from kbuild_py.delta.model import (
+    Cause,
+    ChangedFunction,
+    Delta,
+    NewData,
+    Options,
+    PatchCallback,
+    Status,
+    Verdicts,
+)
 from kbuild_py.delta.output import Output, build
 from kbuild_py.delta.sections import Role, Use, table_of
 from kbuild_py.delta.select import Selection, select
@@ -45,23 +56,27 @@ def diff(original: ObjectFile, patched: ObjectFile, options: Options | None = No
     before, after = dissect(original, sizes), dissect(patched, sizes)
     # Every byte that means something belongs to a piece, every relocation is a link between pieces.
     correlation = correlate(before, after)
-    comparison = Comparison(correlation)
-    selection = select(comparison)
+    markers = read_markers(after)
+    comparison = Comparison(correlation, frozenset(markers.sections))
+    selection = select(comparison, markers)
     # From here on nothing is added to what is shipped.
-    verdicts = judge(comparison, selection)
-    notes = _notes(comparison, selection, options)
+    verdicts = (*judge_markers(after, markers, selection.contradictions), *judge(comparison, selection))
+    notes = (*_notes(comparison, selection, options), *_marker_notes(comparison, selection, markers))
     if verdicts:
         return Verdicts(verdicts, notes)
     removed = tuple(_removed(comparison))
     if not selection.included:
         return Delta(None, (), (), (), removed, notes)
     output = build(comparison, selection, patched.path)
-    functions = tuple(_functions(comparison, selection, output))
+    functions = tuple(_functions(comparison, selection, output, markers))
     data = tuple(_data(comparison, selection, output))
-    return Delta(output.object, functions, data, output.references, removed, notes)
+    callbacks = tuple(_callbacks(comparison, selection, output, markers))
+    return Delta(output.object, functions, data, output.references, removed, notes, callbacks)
 
 
-def _functions(comparison: Comparison, selection: Selection, output: Output) -> list[ChangedFunction]:
+def _functions(
+    comparison: Comparison, selection: Selection, output: Output, markers: Markers
+) -> list[ChangedFunction]:
     original, patched = comparison.original, comparison.patched
     found = []
     aliases = _aliases(patched, selection)
@@ -91,6 +106,7 @@ def _functions(comparison: Comparison, selection: Selection, output: Output) -> 
                 size=piece.size,
                 why=why,
                 carries=carried,
+                force_unsafe=number in markers.forced,
             )
         )
     return found
@@ -112,7 +128,7 @@ def _data(comparison: Comparison, selection: Selection, output: Output) -> list[
     found = []
     for number in sorted(selection.included):
         piece = patched.pieces[number]
-        if piece.kind is not Kind.OBJECT:
+        if piece.kind is not Kind.OBJECT or patched.role(piece) is Role.MARKER:
             continue
         base = names.static_local_base(piece.name)
         if names.per_copy(piece.name):
@@ -125,6 +141,37 @@ def _data(comparison: Comparison, selection: Selection, output: Output) -> list[
         local = patched.is_local(piece)
         found.append(NewData(output.names[number], piece.name, section, piece.size, local, why))
     return found
+
+
+def _callbacks(
+    comparison: Comparison, selection: Selection, output: Output, markers: Markers
+) -> list[PatchCallback]:
+    """The callbacks in the output; one that the original has as well is a reference there."""
+    patched, correlation = comparison.patched, comparison.correlation
+    found = []
+    for callback in markers.callbacks:
+        if callback.piece in selection.included:
+            name = output.names.get(callback.number)
+            if name is None:
+                name = comparison.original.pieces[correlation.to_original[callback.number]].name
+            section = patched.section_of(patched.pieces[callback.piece]).name
+            found.append(PatchCallback(callback.kind, name, section))
+    return found
+
+
+def _marker_notes(comparison: Comparison, selection: Selection, markers: Markers) -> Iterator[str]:
+    """What markers in the source did, and those that did nothing."""
+    patched = comparison.patched
+    for number, why in selection.ignored.items():
+        yield f"{patched.pieces[number].name}: left as the kernel has it, as the source says ({why.text})"
+    for name in sorted(markers.sections):
+        yield f"{name}: changes in this section are not counted, as the source says"
+    for number, place in markers.functions.items():
+        if number not in selection.ignored:
+            yield f"{place}: the function {patched.pieces[number].name} is to be ignored, and does not change"
+    for number, place in markers.forced.items():
+        if number not in selection.reasons:
+            yield f"{place}: the function {patched.pieces[number].name} is to be forced, and does not change"
 
 
 def _removed(comparison: Comparison) -> list[str]:

@@ -73,7 +73,7 @@ class _Dissection:
         extents = {
             index: self._named(index)
             for index, role in enumerate(self.roles)
-            if role in (Role.CODE, Role.INIT, Role.DATA, Role.BSS, Role.RODATA, Role.REGISTRY)
+            if role in (Role.CODE, Role.INIT, Role.DATA, Role.BSS, Role.RODATA, Role.REGISTRY, Role.MARKER)
         }
         for index, section in enumerate(self.obj.sections):
             if section.flags & elf.SHF_EXECINSTR and index in extents:

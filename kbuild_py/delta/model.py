@@ -66,6 +66,7 @@ class ChangedFunction:
                    their callers carry (carry.py)
     carries:       functions (names in the original) that cannot be redirected and that this one reaches
     size:          bytes of code in the output
+    force_unsafe:  the source says that the stacks need not be looked at (markers.py)
     """
 
     name: str
@@ -80,6 +81,7 @@ class ChangedFunction:
     size: int
     why: tuple[Why, ...]
     carries: tuple[str, ...] = ()
+    force_unsafe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,20 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class PatchCallback:
+    """A function that the source wants called when the patch is applied or taken back.
+
+    kind:     "pre_patch", "post_patch", "pre_unpatch", "post_unpatch", "load" or "unload"
+    function: its symbol in the output object
+    section:  the marker's section in the output object, which holds the function's address
+    """
+
+    kind: str
+    function: str
+    section: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """The patch object and the account of it.
 
@@ -127,6 +143,7 @@ class Delta:
     references: tuple[Reference, ...]
     removed: tuple[str, ...]
     notes: tuple[str, ...]
+    callbacks: tuple[PatchCallback, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -155,6 +172,7 @@ class Delta:
                     "replaces": function.replaces,
                     "carries": list(function.carries),
                     "size": function.size,
+                    "force_unsafe": function.force_unsafe,
                     "why": [
                         {"cause": why.cause.value, "text": why.text, "offset": why.offset}
                         for why in function.why
@@ -164,6 +182,7 @@ class Delta:
             ],
             "data": [_fields(item) for item in self.data],
             "references": [_fields(item) for item in self.references],
+            "callbacks": [_fields(item) for item in self.callbacks],
             "removed": list(self.removed),
             "notes": list(self.notes),
         }
@@ -224,5 +243,5 @@ class Options:
     entry_sizes: Mapping[str, int] = field(default_factory=dict)
 
 
-def _fields(item: NewData | Reference) -> dict[str, Any]:
+def _fields(item: NewData | Reference | PatchCallback) -> dict[str, Any]:
     return {name: getattr(item, name) for name in type(item).__slots__}

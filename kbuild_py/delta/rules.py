@@ -125,6 +125,21 @@ COMMON = Rule(
     "compile with -fno-common, as the kernel does",
     "A common symbol gets its place from the linker, so that it cannot be known whether it is new.",
 )
+BAD_MARKER = Rule(
+    "bad-marker",
+    "A marker in the source cannot be followed",
+    "name a function or section of this file in the macro, or take the macro out",
+    "Macros such as KPATCH_IGNORE_FUNCTION() leave pointers in `.kpatch.*` sections for whoever builds the "
+    "patch. This one points to nothing that the object defines, so what the patch's author meant cannot be "
+    "done.",
+)
+IGNORED_FUNCTION = Rule(
+    "ignored-function",
+    "Changed code needs a function that is to be ignored",
+    "take the function out of KPATCH_IGNORE_FUNCTION(), or leave the code that needs it as it was",
+    "An ignored function stays as the running kernel has it. Code that is shipped needs the changed one: it "
+    "is new, cannot be told apart from its caller, or can only be patched together with it.",
+)
 TLS = Rule(
     "tls",
     "Thread-local storage",

@@ -34,6 +34,7 @@ class Role(Enum):
     CONSTANTS = "constants"  # mergeable entries of one size, identified by content
     TABLE = "table"  # entries that annotate code
     REGISTRY = "registry"  # announces things to the kernel
+    MARKER = "marker"  # tells whoever builds the patch something (markers.py)
     IGNORED = "ignored"
 
 
@@ -106,6 +107,13 @@ DATA_NAME = re.compile(r"^(\.data|\.bss|\.rodata|\.ref\.data|\.sdata|\.sbss|\.lb
 ADOPTABLE = frozenset({"__dyndbg", "__tracepoint_str", "__verbose", "__trace_printk_fmt"})
 # A compiler's own data, which every copy of a function has its own of (.data..Lubsan_data17).
 COMPILER_DATA = re.compile(r"^\.(data|rodata|bss)\.\.L")
+# Of kpatch and of the kernel's livepatch helpers (markers.py).
+MARKERS = frozenset(
+    {".kpatch.ignore.functions", ".kpatch.ignore.sections", ".kpatch.force"}
+    | {f".kpatch.callbacks.{kind}" for kind in ("pre_patch", "post_patch", "pre_unpatch", "post_unpatch")}
+    | {".kpatch.hooks.load", ".kpatch.hooks.unload"}
+    | {".discard.klp_callback_ptrs", ".discard.klp_callbacks"}
+)
 NOINSTR = re.compile(r"^\.(noinstr\.text|entry\.text|entry_trampoline|idt\.text)(\.|$)|^\.cpuidle\.text$")
 PERCPU = re.compile(r"^\.data\.\.percpu(\.|$)")
 
@@ -123,6 +131,8 @@ def role_of(section: Section) -> Role:
     name, flags = section.name, section.flags
     if section.type in (elf.SHT_NULL, elf.SHT_NOTE, elf.SHT_GROUP, elf.SHT_LLVM_ADDRSIG):
         return Role.IGNORED
+    if name in MARKERS:
+        return Role.MARKER
     if table_of(name) is not None and section.type != elf.SHT_NOBITS:
         return Role.TABLE
     if not flags & elf.SHF_ALLOC or name.startswith((".eh_frame", ".note")) or _MISC_HINT.match(name):

@@ -219,7 +219,9 @@ class _Users:
         self.anatomy, self.paired, self.shared = anatomy, paired, shared
         self.direct: dict[int, set[int]] = defaultdict(set)  # piece -> pieces that refer to it
         for piece in anatomy.pieces:
-            if piece.kind in (Kind.FUNCTION, Kind.OBJECT, Kind.STRETCH):
+            if piece.kind in (Kind.FUNCTION, Kind.OBJECT, Kind.STRETCH) and (
+                anatomy.role(piece) is not Role.MARKER
+            ):
                 for link in self._links(piece):
                     if link.piece != NOWHERE and link.piece != piece.number:
                         self.direct[link.piece].add(piece.number)
