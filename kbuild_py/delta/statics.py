@@ -59,7 +59,8 @@ class _Statics:
     def run(self) -> list[int]:
         for name, candidates in self.old.items():
             if name in self.new:
-                self._pair(name, candidates, self.new[name])
+                self._pair(candidates, self.new[name], unique=names.names_its_function(name))
+        self._pair_moved()
         original = self.pairs.original
         return [
             number
@@ -69,9 +70,29 @@ class _Statics:
             and any(not user.startswith("=") for user in self.old_users.of(number))
         ]
 
-    def _pair(self, name: str, old: Sequence[int], new: Sequence[int]) -> None:
-        """Pair the static locals of one name: equal users first, then those that share a user."""
-        if len(old) == len(new) == 1 and names.names_its_function(name):
+    def _pair_moved(self) -> None:
+        """Pair what moved to another function and has that function's name from clang."""
+        left, right = self._free_by_base(self.pairs.original), self._free_by_base(self.pairs.patched)
+        for base, candidates in left.items():
+            if base in right:
+                self._pair(candidates, right[base], unique=False)
+
+    def _free_by_base(self, anatomy: Anatomy) -> dict[str, list[int]]:
+        groups = self.old if anatomy is self.pairs.original else self.new
+        found: dict[str, list[int]] = defaultdict(list)
+        for name, numbers in groups.items():
+            for number in self.pairs.free(anatomy, numbers):
+                piece = anatomy.pieces[number]
+                if names.names_its_function(name):
+                    found[names.static_local_base(piece.name)].append(number)
+        return found
+
+    def _pair(self, old: Sequence[int], new: Sequence[int], *, unique: bool) -> None:
+        """Pair the static locals of one name: equal users first, then those that share a user.
+
+        unique: the name identifies the variable where each object has it once
+        """
+        if unique and len(old) == len(new) == 1:
             self.pairs.add(old[0], new[0])
             return
         groups: dict[_Kind, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
@@ -85,7 +106,7 @@ class _Statics:
             if len(left) == len(right) == 1:
                 self.pairs.add(left[0], right[0])
             elif left and right:
-                self._pair_twins(name, left, right)
+                self._pair_twins(left, right)
         for alike in (True, False):
             self._pair_relatives(old, new, alike)
 
@@ -100,12 +121,12 @@ class _Statics:
 
     # --- several with the same users --------------------------------------------------------------------
 
-    def _pair_twins(self, name: str, left: list[int], right: list[int]) -> None:
+    def _pair_twins(self, left: list[int], right: list[int]) -> None:
         """Pair variables that differ in nothing but where their users refer to them."""
         if len(left) != len(right):
             self.pairs.ambiguous += right
         by_number = dict(zip(left, right, strict=False))
-        exact, by_order = self._witnesses(name, left, right)
+        exact, by_order = self._witnesses(left, right)
         taken: set[int] = set()
         for one in left:
             other = exact.get(one, by_number.get(one))
@@ -116,9 +137,7 @@ class _Statics:
             if one not in exact and by_order.get(one) != other:
                 self.pairs.ambiguous.append(other)
 
-    def _witnesses(
-        self, name: str, left: list[int], right: list[int]
-    ) -> tuple[dict[int, int], dict[int, int]]:
+    def _witnesses(self, left: list[int], right: list[int]) -> tuple[dict[int, int], dict[int, int]]:
         """Pairs by equal places in unchanged code, and pairs by the order of references in other code.
 
         A variable for which two functions say different things is paired with NOWHERE.
@@ -126,6 +145,7 @@ class _Statics:
         exact: dict[int, int] = {}
         by_order: dict[int, int] = {}
         members, others = set(left), set(right)
+        name = names.static_local_base(self.pairs.original.pieces[left[0]].name)
         functions = {user for number in left for user in self.old_users.functions(number)}
         for function in sorted(functions):
             counterpart = self.pairs.to_patched.get(function)
@@ -287,18 +307,15 @@ class _Users:
                 yield user
 
     def references(self, function: int, name: str) -> list[tuple[int, int]]:
-        """(place, variable) of each reference to static locals with this canonical name, in order."""
+        """(place, variable) of each reference to static locals that are called so in the source, in order."""
         if function not in self._cached_references:
             found: dict[str, list[tuple[int, int]]] = defaultdict(list)
             piece = self.anatomy.pieces[function]
+            own = len(self.anatomy.links_of(piece))
             for position, link in enumerate(self._links(piece)):
                 target = self.anatomy.pieces[link.piece] if link.piece != NOWHERE else None
                 if target is not None and target.kind is Kind.OBJECT and names.is_static_local(target.name):
-                    own = (
-                        link.offset - piece.start
-                        if position < len(self.anatomy.links_of(piece))
-                        else -position
-                    )
-                    found[names.canonical(target.name)].append((own, target.number))
+                    place = link.offset - piece.start if position < own else -position  # in a table
+                    found[names.static_local_base(target.name)].append((place, target.number))
             self._cached_references[function] = found
         return self._cached_references[function].get(name, [])
