@@ -17,6 +17,7 @@ from typing import Any
 from elftools.elf.elffile import ELFFile
 
 from kbuild_py.run import run
+from tests.delta.minimal import unneeded
 
 NUMBERS = re.compile(r"(\.\d+|\.new)+(?=$|\.)")
 WIDTH = {1: 8, 2: 4, 4: 4, 10: 4, 11: 4, 24: 8}
@@ -32,6 +33,7 @@ class Loaded:
     symbols: list[dict[str, Any]]
     relocations: dict[int, list[tuple[int, int, int, int]]]
     instructions: dict[str, list[int]]
+    entsizes: list[int]
 
     def bias(self, section: int, offset: int) -> int:
         """From a field in code to the end of its instruction."""
@@ -81,7 +83,8 @@ def load(path: Path) -> Loaded:
             for section in elf.iter_sections()
             if section["sh_type"] == "SHT_RELA"
         }
-    return Loaded(sections, symbols, relocations, instruction_starts(path))
+        entsizes = [section["sh_entsize"] for section in elf.iter_sections()]
+    return Loaded(sections, symbols, relocations, instruction_starts(path), entsizes)
 
 
 def plain(name: str) -> str:
@@ -101,6 +104,9 @@ def meaning(obj: Loaded, section: int, relocation: tuple[int, int, int, int], re
     place = symbol["value"] + addend + bias
     if flags & 0x30 == 0x30:
         return data[place : data.index(b"\0", place)]
+    width = obj.entsizes[symbol["section"]]
+    if flags & 0x10 and width:  # merged by content, whatever it is called
+        return (place % width, data[place - place % width :][:width])
     best = None
     for other in obj.symbols:
         named = other["section"] == symbol["section"] and other["type"] in ("STT_FUNC", "STT_OBJECT")
@@ -180,6 +186,8 @@ def check(patched_path: Path, output_path: Path, account: dict[str, Any], *, bra
         there = entries(patched, table, {f["patched_name"] for f in account["functions"]})
         total = sum(len(data) for name, _, data in output.sections if name == table)
         assert kept == there and total == kept * TABLES[table], table
+    extra = unneeded(output, account, PC_RELATIVE)
+    assert not extra, extra
     undefined = {
         s["name"] for s in output.symbols if s["section"] is None and s["name"] and s["type"] != "STT_FILE"
     }
