@@ -85,7 +85,7 @@ class _Dissection:
         """Where ftrace's own padding starts, which may be before the function's symbol."""
         for section in self.obj.sections:
             if section.name == PATCHABLE:
-                for relocation in self.relocations[section.index]:
+                for relocation in self.relocations.get(section.index, ()):
                     symbol = self.obj.symbols[relocation.symbol]
                     self.patchable[symbol.section].add(symbol.value + relocation.addend)
 
@@ -184,7 +184,7 @@ class _Dissection:
             for branch in branches:
                 yield index, branch.target
 
-    def _replacements(self) -> Iterator[tuple[int, int]]:
+    def _replacements(self, extents: Mapping[int, list[_Extent]]) -> Iterator[tuple[int, int]]:
         """(section, offset) at which replacements of alternatives end; remembers the empty ones."""
         for index, size in self.entry_sizes.items():
             section = self.obj.sections[index]
@@ -194,7 +194,7 @@ class _Dissection:
             for relocation in self.relocations[index]:
                 symbol = self.obj.symbols[relocation.symbol]
                 start, field = divmod(relocation.offset, size)
-                if not field or start * size + place >= section.size or symbol.section <= 0:
+                if not field or start * size + place >= section.size or symbol.section not in extents:
                     continue
                 length = section.data[start * size + place]
                 if length:
@@ -208,9 +208,10 @@ class _Dissection:
         for index, role in enumerate(self.roles):
             if role is Role.REGISTRY:
                 cuts[index] = set()  # all of it counts, whether this object refers to it or not
-        for index, offset in (*self._targets(), *self._replacements()):
+        for index, offset in (*self._targets(), *self._replacements(extents)):
             if index in extents:
                 cuts[index].add(offset)
+        empty = set(self.empty.values())
         for index, offsets in cuts.items():
             section = self.obj.sections[index]
             code = bool(section.flags & elf.SHF_EXECINSTR)
@@ -224,7 +225,7 @@ class _Dissection:
                 for position, cut in enumerate(inner):
                     stop = inner[position + 1] if position + 1 < len(inner) else end
                     found.append(_Extent(cut, stop, 0, cut))
-            if index in self.empty.values():
+            if index in empty:
                 found.append(_Extent(0, 0, 0, 0))
             extents[index] = sorted([*named, *found], key=lambda extent: (extent.start, extent.end))
 

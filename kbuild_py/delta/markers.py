@@ -101,10 +101,10 @@ def read_markers(anatomy: Anatomy) -> Markers:
             else:
                 piece = _piece_at(anatomy, section, link.offset)
                 kind = CALLBACKS[section.name] or _klp_kind(anatomy, piece)
-                if kind:
+                if kind and piece != NOWHERE:
                     callbacks.append(Callback(kind, number, piece))
                 else:
-                    mistakes.append((place, "the variable's name tells no kind of callback"))
+                    mistakes.append((place, "no variable there, or its name tells no kind of callback"))
     return Markers(found.functions, found.sections, found.forced, tuple(callbacks), tuple(mistakes))
 
 
