@@ -23,6 +23,7 @@ from kbuild_py.delta.correlate import correlate
 from kbuild_py.delta.dissect import dissect
 from kbuild_py.delta.entries import EntrySizes
 from kbuild_py.delta.judge import judge, same_unit, source_files
+from kbuild_py.delta.keys import settle
 from kbuild_py.delta.markers import Markers, judge_markers, read_markers
 from kbuild_py.delta.model import (
     Cause,
@@ -34,7 +35,8 @@ from kbuild_py.delta.model import (
     Status,
     Verdicts,
 )
-from kbuild_py.delta.output import Output, build
+from kbuild_py.delta.modinfo import imports, undefined
+from kbuild_py.delta.output import Output, build, with_imports
 from kbuild_py.delta.sections import Role, Use, table_of
 from kbuild_py.delta.select import Selection, select
 from kbuild_py.elf import constants as elf
@@ -59,15 +61,27 @@ def diff(original: ObjectFile, patched: ObjectFile, options: Options | None = No
     markers = read_markers(after)
     comparison = Comparison(correlation, frozenset(markers.sections))
     selection = select(comparison, markers)
+    keys = settle(comparison, selection, options)
+    selection = keys.selection
     # From here on nothing is added to what is shipped.
-    verdicts = (*judge_markers(after, markers, selection.contradictions), *judge(comparison, selection))
-    notes = (*_notes(comparison, selection, options), *_marker_notes(comparison, selection, markers))
+    verdicts = (
+        *judge_markers(after, markers, selection.contradictions),
+        *judge(comparison, selection, options),
+        *keys.verdicts,
+    )
+    notes = (
+        *keys.notes,
+        *_notes(comparison, selection, options),
+        *_marker_notes(comparison, selection, markers),
+    )
     if verdicts:
         return Verdicts(verdicts, notes)
     removed = tuple(_removed(comparison))
     if not selection.included:
         return Delta(None, (), (), (), removed, notes)
-    output = build(comparison, selection, patched.path)
+    output = build(comparison, selection, patched.path, keys.code)
+    imported = imports(original, patched, undefined(output.object), options.exports)
+    output = with_imports(output, imported)
     functions = tuple(_functions(comparison, selection, output, markers))
     data = tuple(_data(comparison, selection, output))
     callbacks = tuple(_callbacks(comparison, selection, output, markers))

@@ -7,11 +7,12 @@ Both are plain data.  Text for people is made from them at the edge (`kbuild_py/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
+from kbuild_py.delta.anatomy import Place
 from kbuild_py.delta.rules import Rule
 from kbuild_py.elf.object import ObjectFile
 from kbuild_py.errors import Problem
@@ -192,13 +193,15 @@ class Delta:
 class Verdict:
     """One reason why this pair of objects cannot become a patch.
 
-    place: object, section and offset, `fork.o(.data.x+0x8)`
-    cause: what is wrong here, one sentence without a full stop
+    place:  object, section and offset, `fork.o(.data.x+0x8)`, or the object alone
+    cause:  what is wrong here, one sentence without a full stop
+    source: file and line in the source, `kernel/fork.c:120`, where debug information says it
     """
 
     rule: Rule
-    place: str
+    place: Place | str
     cause: str
+    source: str = ""
 
     @property
     def anchor(self) -> str:
@@ -207,13 +210,15 @@ class Verdict:
 
     def problem(self) -> Problem:
         """The verdict as the error that a user sees."""
-        return Problem(self.place, f"{self.cause} [{self.rule.name}]", f"{self.rule.remedy} ({self.anchor})")
+        place = f"{self.place}: {self.source}" if self.source else str(self.place)
+        return Problem(place, f"{self.cause} [{self.rule.name}]", f"{self.rule.remedy} ({self.anchor})")
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON values."""
         return {
             "rule": self.rule.name,
-            "place": self.place,
+            "place": str(self.place),
+            "source": self.source,
             "cause": self.cause,
             "remedy": self.rule.remedy,
             "anchor": self.anchor,
@@ -236,11 +241,32 @@ class Verdicts:
         }
 
 
+class Exported(Protocol):
+    """Who exports a symbol: "vmlinux" or a module (path without suffix), and in which namespace."""
+
+    @property
+    def module(self) -> str: ...
+
+    @property
+    def namespace(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user may set: entry_sizes, section name -> bytes of a table's entry."""
+    """What the user may set, and what is known of the kernel around the object.
+
+    entry_sizes: section name -> bytes of a table's entry
+    object:      "vmlinux" or the name of the module that the object is linked into; empty when not known
+    exports:     what Module.symvers lists, by symbol; None when not known
+    known:       names of all symbols that the kernel has; None when not known
+    archive:     the library (lib.a) that the object is a member of; empty when it is in none
+    """
 
     entry_sizes: Mapping[str, int] = field(default_factory=dict)
+    object: str = ""
+    exports: Mapping[str, Exported] | None = None
+    known: Set[str] | None = None
+    archive: str = ""
 
 
 def _fields(item: NewData | Reference | PatchCallback) -> dict[str, Any]:

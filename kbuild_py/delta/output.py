@@ -17,10 +17,10 @@ each compile) gets a suffix; no two things in the output share a name.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kbuild_py.delta import names
+from kbuild_py.delta import modinfo, names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
 from kbuild_py.delta.compare import Comparison
 from kbuild_py.delta.model import Reference
@@ -59,16 +59,30 @@ class _External:
     bind: int
 
 
-def build(comparison: Comparison, selection: Selection, path: str) -> Output:
-    """Lay out the patch object.  The selection must have passed `judge`."""
-    return _Builder(comparison, selection).run(path)
+def build(
+    comparison: Comparison, selection: Selection, path: str, code: Mapping[int, bytes] | None = None
+) -> Output:
+    """Lay out the patch object.  The selection must have passed `judge`.
+
+    code: piece -> bytes to ship instead of its own (keys.py)
+    """
+    return _Builder(comparison, selection, code or {}).run(path)
+
+
+def with_imports(output: Output, namespaces: Sequence[str]) -> Output:
+    """The output with a .modinfo section that imports these namespaces, if there are any."""
+    if not namespaces:
+        return output
+    obj = output.object
+    section = modinfo.section_of(namespaces, len(obj.sections))
+    return replace(output, object=replace(obj, sections=(*obj.sections, section)))
 
 
 class _Builder:
     """The steps of `build`, which share the maps from old to new indices."""
 
-    def __init__(self, comparison: Comparison, selection: Selection) -> None:
-        self.comparison, self.selection = comparison, selection
+    def __init__(self, comparison: Comparison, selection: Selection, code: Mapping[int, bytes]) -> None:
+        self.comparison, self.selection, self.code = comparison, selection, code
         self.patched: Anatomy = comparison.patched
         self.layout = shipped_sections(self.patched, selection.included)
         self.section_index = {section: i for i, (section, _) in enumerate(self.layout, 1)}
@@ -122,7 +136,7 @@ class _Builder:
                 size += (piece.start - size) % align
             self.moved[number] = size
             if source.type != elf.SHT_NOBITS:
-                content += fill * (size - len(content)) + self.patched.bytes_of(piece)
+                content += fill * (size - len(content)) + self._content(piece)
             size += piece.size
         link = self.section_index.get(source.link, 0) if source.flags & elf.SHF_LINK_ORDER else 0
         dropped = elf.SHF_GROUP if link else _DROPPED_FLAGS
@@ -137,6 +151,9 @@ class _Builder:
             entsize=source.entsize,
             link=link,
         )
+
+    def _content(self, piece: Piece) -> bytes:
+        return self.code.get(piece.number) or self.patched.bytes_of(piece)
 
     # --- names ----------------------------------------------------------------------------------------
 
