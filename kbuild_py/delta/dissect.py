@@ -67,7 +67,7 @@ class _Dissection:
             kept = [relocation for relocation in section.relocations if relocation.type not in ignored]
             self.relocations[section.index] = sorted(kept, key=lambda relocation: relocation.offset)
             if self.roles[section.index] is Role.TABLE and section.size:
-                size = self.sizes.of(section, self.relocations[section.index], self.notes)
+                size = self.sizes.of(section, self.relocations[section.index], self.notes, self.obj)
                 self.entry_sizes[section.index] = size
         self._find_patchable()
         extents = {

@@ -14,11 +14,13 @@ end (`.parainstructions`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kbuild_py.delta.sections import table_of
-from kbuild_py.elf.object import Relocation, Section
+from kbuild_py.elf import constants as elf
+from kbuild_py.elf.object import ObjectFile, Relocation, Section
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,13 @@ class EntrySizes:
 
     given: Mapping[str, int] = field(default_factory=dict)
 
-    def of(self, section: Section, relocations: Sequence[Relocation], notes: list[str]) -> int:
+    def of(
+        self,
+        section: Section,
+        relocations: Sequence[Relocation],
+        notes: list[str],
+        obj: ObjectFile | None = None,
+    ) -> int:
         """The entry size of a table in bytes; 0 when the table is empty.
 
         `relocations` are ordered by offset.  A given size that the object contradicts is reported in
@@ -36,24 +44,45 @@ class EntrySizes:
         if not section.size:
             return 0
         offsets = [relocation.offset for relocation in relocations]
-        given = self.given.get(section.name)
-        if given is not None and not fits(given, section.size, offsets):
-            found = self._found(section, offsets)
-            notes.append(
-                f"{section.name}: the entry size {given} given for it contradicts the object, whose "
-                f"relocations repeat every {found} bytes; {found} is used"
-            )
-            given = None
-        return given if given is not None else self._found(section, offsets)
-
-    @staticmethod
-    def _found(section: Section, offsets: Sequence[int]) -> int:
-        table = table_of(section.name)
-        for size in table.sizes if table is not None else ():
-            if fits(size, section.size, offsets):
-                return size
+        columns = [_reaches_code(obj, relocation) for relocation in relocations] if obj is not None else []
+        table, given = table_of(section.name), self.given.get(section.name)
+        known = table.sizes if table is not None else ()
+        fitting = [size for size in known if fits(size, section.size, offsets)]
         repeat = period(offsets)
-        return repeat if fits(repeat, section.size, offsets) else section.size
+        if not fitting:
+            fitting = [repeat if fits(repeat, section.size, offsets) else section.size]
+        found = min(fitting, key=lambda size: (_mixed(size, offsets, columns), size))
+        if given is None:
+            return found
+        possible = fits(given, section.size, offsets) and (given <= section.size or found > section.size)
+        if possible and _mixed(given, offsets, columns) <= _mixed(found, offsets, columns):
+            return given
+        notes.append(
+            f"{section.name}: the entry size {given} given for it contradicts the object, whose entries have "
+            f"{found} bytes; {found} is used"
+        )
+        return found
+
+
+def _reaches_code(obj: ObjectFile, relocation: Relocation) -> bool:
+    where = obj.symbols[relocation.symbol].section
+    return where > 0 and bool(obj.sections[where].flags & elf.SHF_EXECINSTR)
+
+
+def _mixed(size: int, offsets: Sequence[int], columns: Sequence[bool]) -> int:
+    """How badly a size groups a table's fields: fields that reach code where most in their column do not.
+
+    Where every word is a relocated field, any grouping has the right offsets.  But in one of 8 bytes for
+    (instruction, fixup, handler) the handlers wander through both columns.
+    """
+    if not columns:
+        return 0
+    total: Counter[int] = Counter()
+    code: Counter[int] = Counter()
+    for offset, reaches in zip(offsets, columns, strict=True):
+        total[offset % size] += 1
+        code[offset % size] += reaches
+    return sum(min(code[place], count - code[place]) for place, count in total.items())
 
 
 def period(offsets: Sequence[int]) -> int:

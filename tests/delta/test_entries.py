@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kbuild_py.delta.entries import EntrySizes, fits, period
-from kbuild_py.elf.object import Relocation, Section
+from kbuild_py.elf.object import NULL_SECTION, NULL_SYMBOL, ObjectFile, Relocation, Section, Symbol
 
 
 def table(name: str, size: int, offsets: list[int]) -> tuple[Section, list[Relocation]]:
@@ -45,6 +47,8 @@ def test_the_pattern_of_relocations_is_the_size(
 
 def test_a_single_entry_has_the_size_that_kernels_have() -> None:
     assert EntrySizes().of(*table("__jump_table", 16, [0, 4, 8]), []) == 16
+    assert EntrySizes().of(*table(".altinstructions", 13, [0, 4]), []) == 13
+    assert EntrySizes().of(*table("__bug_table", 8, [0]), []) == 8
     assert EntrySizes().of(*table(".parainstructions", 10, [0]), []) == 16
     assert EntrySizes().of(*table(".discard.unheard_of", 20, [0, 8]), []) == 20
 
@@ -74,3 +78,50 @@ def test_period_and_fit() -> None:
 
 def test_an_empty_table_has_no_entries() -> None:
     assert EntrySizes().of(*table("__bug_table", 0, []), []) == 0
+
+
+def dense(name: str, size: int, total: int, width: int, code: set[int]) -> tuple[ObjectFile, Section]:
+    """A table in which every word is a relocated field; those at `code` of an entry reach code."""
+    sections = (
+        NULL_SECTION,
+        Section(1, name, 1, 2, bytes(total), total, 1),
+        Section(2, ".text", 1, 6, b"", 0, 1),
+    )
+    symbols = (NULL_SYMBOL, Symbol(1, "", 0, 0, 3, 0, 0, 2), Symbol(2, "far", 0, 0, 0, 1, 0, 0))
+    relocations = tuple(
+        Relocation(offset, 2, 1 if offset % size in code else 2, 0) for offset in range(0, total, width)
+    )
+    section = replace(table_, relocations=relocations)
+    return ObjectFile("x.o", 62, 0, False, (NULL_SECTION, section, text), symbols), section
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "total", "width", "code"),
+    [
+        ("__ex_table", 12, 24, 4, {0, 4}),  # instruction, fixup, handler
+        ("__ex_table", 12, 48, 4, {0, 4}),
+        ("__jump_table", 24, 48, 8, {0, 8}),  # before 4.20: three addresses
+        ("__jump_table", 24, 96, 8, {0, 8}),
+    ],
+)
+def test_where_every_word_is_a_field_what_they_reach_decides(
+    name: str, size: int, total: int, width: int, code: set[int]
+) -> None:
+    obj, section = dense(name, size, total, width, code)
+    notes: list[str] = []
+    assert EntrySizes().of(section, section.relocations, notes, obj) == size and not notes
+    wrong = EntrySizes({name: 16 if name == "__jump_table" else 8})
+    assert wrong.of(section, section.relocations, notes, obj) == size and len(notes) == 1
+
+
+def test_two_fields_that_reach_code_are_8_bytes() -> None:
+    obj, section = dense("__ex_table", 8, 48, 4, {0, 4})  # before 4.6: instruction, fixup
+    notes: list[str] = []
+    assert EntrySizes().of(section, section.relocations, notes, obj) == 8
+    assert EntrySizes({"__ex_table": 8}).of(section, section.relocations, notes, obj) == 8 and not notes
+
+
+def test_a_given_size_that_is_larger_than_the_table_loses() -> None:
+    notes: list[str] = []
+    assert EntrySizes({"__bug_table": 24}).of(*table("__bug_table", 12, [0, 4]), notes) == 12
+    assert len(notes) == 1
