@@ -82,11 +82,7 @@ def test_an_empty_table_has_no_entries() -> None:
 
 def dense(name: str, size: int, total: int, width: int, code: set[int]) -> tuple[ObjectFile, Section]:
     """A table in which every word is a relocated field; those at `code` of an entry reach code."""
-    sections = (
-        NULL_SECTION,
-        Section(1, name, 1, 2, bytes(total), total, 1),
-        Section(2, ".text", 1, 6, b"", 0, 1),
-    )
+    table_, text = Section(1, name, 1, 2, bytes(total), total, 1), Section(2, ".text", 1, 6, b"", 0, 1)
     symbols = (NULL_SYMBOL, Symbol(1, "", 0, 0, 3, 0, 0, 2), Symbol(2, "far", 0, 0, 0, 1, 0, 0))
     relocations = tuple(
         Relocation(offset, 2, 1 if offset % size in code else 2, 0) for offset in range(0, total, width)
