@@ -64,7 +64,16 @@ class _Pairs(Pairs):
         """Pair all pieces of one kind by name; those left over by the other names of the same place."""
         old, new = _grouped(self.original, kind), _grouped(self.patched, kind)
         for name, candidates in old.items():
-            if name in new:
+            if name not in new:
+                continue
+            several = len(candidates) > 1 or len(new[name]) > 1
+            if (
+                several
+                and self._is_state(self.original, candidates)
+                and self._is_state(self.patched, new[name])
+            ):
+                self.shared[name] = (candidates, new[name])
+            else:
                 self.group(candidates, new[name])
         aliases = _aliases(self.patched, kind)
         for name, candidate in _aliases(self.original, kind).items():
@@ -72,11 +81,24 @@ class _Pairs(Pairs):
             if other is not None and candidate not in self.to_patched and other not in self.to_original:
                 self.add(candidate, other)
 
+    @staticmethod
+    def _is_state(anatomy: Anatomy, numbers: Sequence[int]) -> bool:
+        """Static variables, of which another of the same name cannot be taken instead."""
+        pieces = [anatomy.pieces[number] for number in numbers]
+        roles = (Role.DATA, Role.BSS, Role.RODATA)
+        return all(
+            piece.kind is Kind.OBJECT and anatomy.is_local(piece) and anatomy.role(piece) in roles
+            for piece in pieces
+        )
+
     def group(self, old: Sequence[int], new: Sequence[int]) -> None:
-        """Pair pieces that share a name: equal content first, then equal full names, then in order."""
+        """Pair pieces that share a name: of one file, of equal content, of equal full name, then in order."""
         if len(old) == 1 and len(new) == 1:
             self.add(old[0], new[0])
             return
+        if any(self.file_of(self.patched, number) for number in new):
+            self.match(old, new, lambda a, n: (self.file_of(a, n), a.pieces[n].name, fingerprint(a, n)))
+            self.match(old, new, lambda a, n: (self.file_of(a, n), a.pieces[n].name))
         self.match(old, new, lambda anatomy, n: (anatomy.pieces[n].name, fingerprint(anatomy, n)))
         self.match(old, new, fingerprint)
         rest = self.free(self.patched, new)

@@ -16,6 +16,9 @@ where the users refer to them: at equal places in a function whose code did not 
 the references, which must not contradict the order of the compiler's numbers.  What stays in doubt is
 `ambiguous`, and refused where shipped code uses it.
 
+An object that was linked of several files may have several variables of one name outside of functions as
+well.  They are told apart in the same way, and by the file symbol that they stand behind.
+
 clang names the function (`f.count`), which is a witness of its own when the name is there only once.
 """
 
@@ -53,21 +56,23 @@ class _Statics:
         self.old, self.new = _groups(pairs.original), _groups(pairs.patched)
         sources = {_source_functions(pairs.original), _source_functions(pairs.patched)}
         shared = frozenset.intersection(*sources)
-        self.old_users = _Users(pairs.original, pairs.to_patched, shared)
-        self.new_users = _Users(pairs.patched, pairs.to_original, shared)
+        self.old_users = _Users(pairs, pairs.original, shared)
+        self.new_users = _Users(pairs, pairs.patched, shared)
 
     def run(self) -> list[int]:
         for name, candidates in self.old.items():
             if name in self.new:
                 self._pair(candidates, self.new[name], unique=names.names_its_function(name))
         self._pair_moved()
+        for one, other in self.pairs.shared.values():
+            self._pair(one, other, unique=False)
         original = self.pairs.original
         return [
             number
             for candidates in self.old.values()
             for number in self.pairs.free(original, candidates)
             if original.role(original.pieces[number]) in _WRITABLE
-            and any(not user.startswith("=") for user in self.old_users.of(number))
+            and any(user[0] not in "=@" for user in self.old_users.of(number))
         ]
 
     def _pair_moved(self) -> None:
@@ -101,7 +106,9 @@ class _Statics:
         for number in new:
             groups[self._kind(self.pairs.patched, self.new_users, number)][1].append(number)
         for (users, _, _), (left, right) in groups.items():
-            if not users and (self._used(left, self.old_users) or self._used(right, self.new_users)):
+            if all(user[0] == "@" for user in users) and (
+                self._used(left, self.old_users) or self._used(right, self.new_users)
+            ):
                 continue  # by functions that only this object has, and only they call: no witness
             if len(left) == len(right) == 1:
                 self.pairs.add(left[0], right[0])
@@ -235,8 +242,9 @@ class _Users:
     shared: source functions that both objects have, in whatever form
     """
 
-    def __init__(self, anatomy: Anatomy, paired: dict[int, int], shared: frozenset[str]) -> None:
-        self.anatomy, self.paired, self.shared = anatomy, paired, shared
+    def __init__(self, pairs: Pairs, anatomy: Anatomy, shared: frozenset[str]) -> None:
+        self.anatomy, self.shared, self.file_of = anatomy, shared, pairs.file_of
+        self.paired = pairs.to_patched if anatomy is pairs.original else pairs.to_original
         self.direct: dict[int, set[int]] = defaultdict(set)  # piece -> pieces that refer to it
         for piece in anatomy.pieces:
             if piece.kind in (Kind.FUNCTION, Kind.OBJECT, Kind.STRETCH) and (
@@ -291,9 +299,13 @@ class _Users:
                     waiting.append(target)
 
     def of(self, number: int) -> frozenset[str]:
-        """The witnesses for a variable: source functions, and as `=name` variables that hold its address."""
+        """The witnesses for a variable: source functions, as `=name` variables that hold its address, and
+        as `@name` the file, where the object has several.
+        """
         if number not in self.known:
             found: set[str] = set()
+            if self.file_of(self.anatomy, number):
+                found.add(f"@{self.file_of(self.anatomy, number)}")
             for user in self.direct.get(number, ()):
                 witness = self._witness(self.anatomy.pieces[user])
                 found |= {witness} if witness else self.through.get(user, set())

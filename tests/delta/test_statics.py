@@ -11,8 +11,11 @@ import pytest
 from kbuild_py.delta import names
 from kbuild_py.delta.diff import diff
 from kbuild_py.delta.model import Delta, Verdicts
+from kbuild_py.elf.read import read_object
 from kbuild_py.elf.write import write_object
+from kbuild_py.run import run
 from tests.delta.checker import check
+from tests.delta.compiling import CASES, FLAGS
 from tests.delta.snippets import COMPILERS, compile_text
 
 
@@ -160,4 +163,23 @@ def test_numbers_of_twins_mean_nothing_where_code_tells_more(compiler: str, tmp_
         before, symbols=tuple(replace(s, name=exchanged.get(s.name, s.name)) for s in before.symbols)
     )
     result = diff(before, after)
+    assert isinstance(result, Delta) and not result.changed, result
+
+
+def test_files_linked_together_may_share_names(tmp_path: Path) -> None:
+    """Static functions and variables of the same names in two files, which are linked in another order."""
+    source = (
+        "static int n; static noinline int probe(int x) {{ n += x; return other(n); }} "
+        "int f{0}(int x) {{ return probe(x) + n; }}"
+    )
+    parts = []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / f"{name}.c").write_text('#include "kernel.h"\n' + source.format(name))
+        run([COMPILERS[0], *FLAGS, f"-I{CASES}", "-c", "-o", f"{name}.o", f"{name}.c"], cwd=folder)
+        parts.append(folder / f"{name}.o")
+    run(["ld", "-r", "-o", tmp_path / "ab.o", *parts])
+    run(["ld", "-r", "-o", tmp_path / "ba.o", *reversed(parts)])
+    result = diff(read_object(tmp_path / "ab.o"), read_object(tmp_path / "ba.o"))
     assert isinstance(result, Delta) and not result.changed, result
