@@ -145,6 +145,11 @@ class Anatomy:
         low = bisect_left(offsets, piece.start)
         return self.links[piece.section][low : bisect_left(offsets, piece.end, low)]
 
+    def is_branch(self, piece: Piece, link: Link) -> bool:
+        """The link is that of a call or jump, and not of an address that code computes."""
+        code = self.object.sections[piece.section].data
+        return self.machine.is_pc_relative(link.type) and self.machine.is_branch(code, link.offset)
+
     def symbol_of(self, piece: Piece) -> Symbol:
         return self.object.symbols[piece.symbol]
 

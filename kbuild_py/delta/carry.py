@@ -24,10 +24,6 @@ from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import Anatomy, Kind, Link, Piece
 from kbuild_py.delta.correlate import Correlation
 from kbuild_py.delta.sections import ADDRESSABLE, NOINSTR, Role
-from kbuild_py.elf.x86 import is_branch
-
-_FENTRY_REACH = 16  # An ENDBR, and padding that some compilers put first, may stand before the call.
-
 
 # Function -> every relocation that reaches it, with the piece that holds it.
 Ways = dict[int, list[tuple[Piece, Link]]]
@@ -58,10 +54,13 @@ class Carried:
 
 def has_fentry(anatomy: Anatomy, piece: Piece) -> bool:
     """ftrace can hook the function: it calls __fentry__ at its start, or a table says where it may."""
+    machine, code = anatomy.machine, anatomy.section_of(piece).data
+    if machine.fentry_code and code.startswith(machine.fentry_code, piece.base):
+        return True
     for link in anatomy.links_of(piece):
-        if link.offset - piece.base >= _FENTRY_REACH:
+        if link.offset - piece.base >= machine.fentry_reach:
             break
-        if link.name in anatomy.machine.fentry:
+        if link.name in machine.fentry:
             return True
     return any(
         anatomy.section_of(anatomy.pieces[entry]).name in ("__mcount_loc", "__patchable_function_entries")
@@ -155,7 +154,7 @@ def callers(anatomy: Anatomy, piece: Piece, reaching: Iterable[tuple[Piece, Link
         elif source.kind is not Kind.FUNCTION:
             where = f"'{source.name}'" if source.name else anatomy.section_of(source).name
             yield f"{where} holds its address"
-        elif link.at or not is_branch(anatomy.section_of(source).data, link.offset):
+        elif link.at or not anatomy.is_branch(source, link):
             yield f"'{source.name}' uses its address"
         elif anatomy.role(source) is Role.CODE:
             yield source  # and code of boot time does not call it any more

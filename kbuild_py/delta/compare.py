@@ -19,9 +19,9 @@ from collections.abc import Iterator, Sequence, Set
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
 from kbuild_py.delta.correlate import Correlation, by_content
-from kbuild_py.delta.machine import instruction_at
 from kbuild_py.delta.model import Cause, Why
-from kbuild_py.delta.sections import Role, Use, table_of
+from kbuild_py.delta.sections import Role
+from kbuild_py.delta.tables import Use
 from kbuild_py.elf import constants as elf
 
 # struct _ddebug (include/linux/dynamic_debug.h): four pointers, then a word that begins with the line.
@@ -166,17 +166,15 @@ class Comparison:
     def _masked(self, piece: Piece, content: bytes, links: Sequence[Link]) -> bytes:
         """The content with relocated fields and line numbers set to zero."""
         masked = bytearray(content)
-        width = self.original.machine.width
-        ranges = [
-            (link.offset - piece.start, link.offset - piece.start + width.get(link.type, 0)) for link in links
-        ]
-        for low, high in (*ranges, *self._no_meaning(piece)):
+        for link in links:
+            self.original.machine.clear(masked, link.offset - piece.start, link.type)
+        for low, high in self._no_meaning(piece):
             masked[low:high] = bytes(max(min(high, len(masked)) - low, 0))
         return bytes(masked)
 
     def _no_meaning(self, piece: Piece) -> tuple[tuple[int, int], ...]:
         if piece.kind is Kind.ENTRY:
-            table = table_of(self.original.section_of(piece).name)
+            table = self.original.machine.table(self.original.section_of(piece).name)
             size = self.original.entry_sizes.get(piece.section, 0)
             return table.masks.get(size, ()) if table is not None else ()
         if piece.kind is Kind.OBJECT and names.static_local_base(piece.name) == "descriptor":
@@ -228,8 +226,12 @@ class Comparison:
         return all(self.equal(self.original.pieces[old], self.patched.pieces[new]) for old, new in pairs)
 
     def _body(self, old: Piece, new: Piece, first: int) -> Why:
-        ours = instruction_at(self.patched.section_of(new).data, new.start, new.end, new.start + first)
-        theirs = instruction_at(self.original.section_of(old).data, old.start, old.end, old.start + first)
+        ours = self.patched.machine.instruction_at(
+            self.patched.section_of(new).data, new.start, new.end, new.start + first
+        )
+        theirs = self.original.machine.instruction_at(
+            self.original.section_of(old).data, old.start, old.end, old.start + first
+        )
         cause = Cause.BODY if old.size == new.size else Cause.SIZE
         text = f"code differs at +{first:#x}"
         if ours and theirs and ours != theirs:
@@ -253,7 +255,7 @@ def _meaningful(anatomy: Anatomy, entries: Sequence[int]) -> dict[str, list[int]
     found: dict[str, list[int]] = {}
     for number in entries:
         name = anatomy.section_of(anatomy.pieces[number]).name
-        table = table_of(name)
+        table = anatomy.machine.table(name)
         if table is not None and table.use is Use.MEANING:
             found.setdefault(name, []).append(number)
     return found

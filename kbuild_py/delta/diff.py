@@ -37,8 +37,9 @@ from kbuild_py.delta.model import (
 )
 from kbuild_py.delta.modinfo import imports, undefined
 from kbuild_py.delta.output import Output, build, with_imports
-from kbuild_py.delta.sections import Role, Use, table_of
+from kbuild_py.delta.sections import Role
 from kbuild_py.delta.select import Selection, select
+from kbuild_py.delta.tables import Use
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import ObjectFile
 
@@ -217,7 +218,7 @@ def _notes(comparison: Comparison, selection: Selection, options: Options) -> tu
     for name in sorted(dropped[Use.OBJTOOL]):
         notes.append(f"{name}: left out, objtool makes it anew when the module is linked")
     for name in sorted(dropped[Use.DROP]):
-        table = table_of(name)
+        table = patched.machine.table(name)
         notes.append(f"{name}: left out ({table.purpose if table is not None else ''})")
     for number in selection.reasons:
         old = correlation.to_original.get(number)
@@ -241,7 +242,7 @@ def _dropped_tables(patched: Anatomy, selection: Selection) -> dict[Use, set[str
     """Tables whose entries about shipped code are not shipped."""
     dropped: dict[Use, set[str]] = {Use.OBJTOOL: set(), Use.DROP: set()}
     for section in patched.object.sections:
-        table = table_of(section.name) if section.size else None
+        table = patched.machine.table(section.name) if section.size else None
         if table is not None and table.use in dropped:
             dropped[table.use].add(section.name)
     return dropped

@@ -19,8 +19,9 @@ from kbuild_py.delta.model import Options, Status, Verdict
 from kbuild_py.delta.outside import is_traced, outside
 from kbuild_py.delta.registries import CRC, changed_registries, crc_cause, rule_of
 from kbuild_py.delta.rules import Rule
-from kbuild_py.delta.sections import NOINSTR, PERCPU, Role, Use, is_init, table_of
+from kbuild_py.delta.sections import NOINSTR, PERCPU, Role, is_init
 from kbuild_py.delta.select import Selection, is_shipped
+from kbuild_py.delta.tables import Use
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import SHN_ABS, SHN_COMMON, SHN_UNDEF, SHN_X86_64_LCOMMON, ObjectFile
 
@@ -295,13 +296,13 @@ def _bad_references(comparison: Comparison, selection: Selection) -> Iterator[Ve
     patched, machine = comparison.patched, comparison.patched.machine
     for piece, link in _shipped_links(patched, selection):
         place = patched.place(piece, link.offset)
-        reason = machine.unsupported.get(link.type)
+        reason = machine.refusal(link.type)
         if link.type == machine.short_branch and not link.symbol:
             cause = f"'{piece.name}' branches to {describe(patched, link)} over a distance of one byte"
             yield Verdict(rules.SHORT_BRANCH, place, cause)
         elif reason is not None:
-            yield Verdict(rules.UNSUPPORTED_RELOCATION, place, f"relocation type {link.type} {reason}")
-        if piece.section in patched.undecoded and link.type in machine.pc_relative:
+            yield Verdict(rules.UNSUPPORTED_RELOCATION, place, f"relocation type {reason}")
+        if piece.section in patched.undecoded and machine.is_pc_relative(link.type):
             name = piece.name or "unnamed code"
             cause = f"'{name}' has instructions that cannot be decoded"
             yield Verdict(rules.UNDECODED, patched.place(piece, piece.start), cause)
@@ -356,7 +357,7 @@ def _table_entries(comparison: Comparison, selection: Selection) -> Iterator[Ver
         if piece.kind is not Kind.ENTRY:
             continue
         section = patched.section_of(piece).name
-        table = table_of(section)
+        table = patched.machine.table(section)
         if table is None or table.use is not Use.MEANING:
             continue
         for link in patched.links_of(piece):

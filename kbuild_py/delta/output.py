@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from kbuild_py.delta import modinfo, names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
 from kbuild_py.delta.compare import Comparison
+from kbuild_py.delta.machine import Machine
 from kbuild_py.delta.model import Reference
 from kbuild_py.delta.select import Selection, shipped_sections
 from kbuild_py.elf import constants as elf
@@ -37,7 +38,6 @@ from kbuild_py.elf.object import (
     Symbol,
 )
 
-_FILL = {True: b"\x90", False: b"\0"}  # between pieces: code gets no-operations
 _DROPPED_FLAGS = elf.SHF_GROUP | elf.SHF_LINK_ORDER
 
 
@@ -113,7 +113,7 @@ class _Builder:
                 for number in pieces
                 for link in self.patched.links_of(self.patched.pieces[number])
             )
-            sections.append(_with_relocations(section, relocations, self.patched.machine.width))
+            sections.append(_with_relocations(section, relocations, self.patched.machine))
         sections.append(_stack_note(len(sections)))
         output = ObjectFile(
             path, obj.machine, obj.flags, obj.big_endian, tuple(sections), tuple(self.symbols)
@@ -127,7 +127,7 @@ class _Builder:
         """The section with its pieces; remembers where each of them went."""
         source = self.patched.object.sections[index]
         align = max(source.align, 1)
-        fill = _FILL[bool(source.flags & elf.SHF_EXECINSTR)]
+        code = bool(source.flags & elf.SHF_EXECINSTR)
         content = bytearray()
         size = 0
         for number in pieces:
@@ -136,7 +136,9 @@ class _Builder:
                 size += (piece.start - size) % align
             self.moved[number] = size
             if source.type != elf.SHT_NOBITS:
-                content += fill * (size - len(content)) + self._content(piece)
+                hole = size - len(content)
+                content += self.patched.machine.padding(hole) if code else bytes(hole)
+                content += self._content(piece)
             size += piece.size
         link = self.section_index.get(source.link, 0) if source.flags & elf.SHF_LINK_ORDER else 0
         dropped = elf.SHF_GROUP if link else _DROPPED_FLAGS
@@ -311,9 +313,7 @@ class _Builder:
         return Relocation(offset, link.type, self.section_symbols[target.section], link.raw + shift)
 
 
-def _with_relocations(
-    section: Section, relocations: tuple[Relocation, ...], width: Mapping[int, int]
-) -> Section:
+def _with_relocations(section: Section, relocations: tuple[Relocation, ...], machine: Machine) -> Section:
     """The section with its relocations, and the relocated fields empty.
 
     A branch that the assembler had resolved has its old distance in the code.  The addend stands in the
@@ -322,8 +322,7 @@ def _with_relocations(
     """
     content = bytearray(section.data)
     for relocation in relocations if content else ():
-        size = width.get(relocation.type, 0)
-        content[relocation.offset : relocation.offset + size] = bytes(size)
+        machine.clear(content, relocation.offset, relocation.type)
     return replace(
         section,
         data=bytes(content),

@@ -29,7 +29,8 @@ from kbuild_py.delta.correlate import cold_families
 from kbuild_py.delta.deadend import DeadEnds
 from kbuild_py.delta.markers import Markers
 from kbuild_py.delta.model import Cause, Why
-from kbuild_py.delta.sections import ADDRESSABLE, COMPILER_DATA, Role, Use, table_of
+from kbuild_py.delta.sections import ADDRESSABLE, COMPILER_DATA, Role
+from kbuild_py.delta.tables import Use
 
 STATIC_CALL_TRAMPOLINE, STATIC_CALL_KEY = "__SCT__", "__SCK__"
 
@@ -193,7 +194,7 @@ def _needed(
             yield from keepers.get(STATIC_CALL_KEY + name.removeprefix(STATIC_CALL_TRAMPOLINE), ())
     for entry in patched.entries.get(piece.number, ()):
         section = patched.section_of(patched.pieces[entry]).name
-        table = table_of(section)
+        table = patched.machine.table(section)
         if table is not None and table.use in (Use.MEANING, Use.COPY) and section != ADDRESSABLE:
             yield entry
 

@@ -3,12 +3,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from kbuild_py.delta.entries import EntrySizes, fits, period
+from kbuild_py.delta.machine.x86_64 import x86_64
 from kbuild_py.elf.object import NULL_SECTION, NULL_SYMBOL, ObjectFile, Relocation, Section, Symbol
+
+
+def size_of(
+    sizes: EntrySizes,
+    section: Section,
+    relocations: Sequence[Relocation],
+    notes: list[str],
+    obj: ObjectFile | None = None,
+) -> int:
+    return sizes.of(section, relocations, notes, obj, x86_64().table(section.name))
 
 
 def table(name: str, size: int, offsets: list[int]) -> tuple[Section, list[Relocation]]:
@@ -41,22 +53,22 @@ def test_the_pattern_of_relocations_is_the_size(
 ) -> None:
     count = -(-total // size)
     notes: list[str] = []
-    assert EntrySizes().of(*table(name, total, pattern(size, count, *places)), notes) == size
+    assert size_of(EntrySizes(), *table(name, total, pattern(size, count, *places)), notes) == size
     assert not notes
 
 
 def test_a_single_entry_has_the_size_that_kernels_have() -> None:
-    assert EntrySizes().of(*table("__jump_table", 16, [0, 4, 8]), []) == 16
-    assert EntrySizes().of(*table(".altinstructions", 13, [0, 4]), []) == 13
-    assert EntrySizes().of(*table("__bug_table", 8, [0]), []) == 8
-    assert EntrySizes().of(*table(".parainstructions", 10, [0]), []) == 16
-    assert EntrySizes().of(*table(".discard.unheard_of", 20, [0, 8]), []) == 20
+    assert size_of(EntrySizes(), *table("__jump_table", 16, [0, 4, 8]), []) == 16
+    assert size_of(EntrySizes(), *table(".altinstructions", 13, [0, 4]), []) == 13
+    assert size_of(EntrySizes(), *table("__bug_table", 8, [0]), []) == 8
+    assert size_of(EntrySizes(), *table(".parainstructions", 10, [0]), []) == 16
+    assert size_of(EntrySizes(), *table(".discard.unheard_of", 20, [0, 8]), []) == 20
 
 
 def test_a_size_that_fits_is_taken_from_the_user() -> None:
     sizes = EntrySizes({"__ex_table": 8})
     notes: list[str] = []
-    assert sizes.of(*table("__ex_table", 16, [0, 4, 8, 12]), notes) == 8
+    assert size_of(sizes, *table("__ex_table", 16, [0, 4, 8, 12]), notes) == 8
     assert not notes
 
 
@@ -64,7 +76,7 @@ def test_a_size_that_fits_is_taken_from_the_user() -> None:
 def test_a_size_that_contradicts_the_object_loses(wrong: int) -> None:
     notes: list[str] = []
     section, relocations = table("__bug_table", 36, pattern(12, 3, 0, 4))
-    assert EntrySizes({"__bug_table": wrong}).of(section, relocations, notes) == 12
+    assert size_of(EntrySizes({"__bug_table": wrong}), section, relocations, notes) == 12
     assert len(notes) == 1 and str(wrong) in notes[0] and "12" in notes[0]
 
 
@@ -77,7 +89,7 @@ def test_period_and_fit() -> None:
 
 
 def test_an_empty_table_has_no_entries() -> None:
-    assert EntrySizes().of(*table("__bug_table", 0, []), []) == 0
+    assert size_of(EntrySizes(), *table("__bug_table", 0, []), []) == 0
 
 
 def dense(name: str, size: int, total: int, width: int, code: set[int]) -> tuple[ObjectFile, Section]:
@@ -105,19 +117,19 @@ def test_where_every_word_is_a_field_what_they_reach_decides(
 ) -> None:
     obj, section = dense(name, size, total, width, code)
     notes: list[str] = []
-    assert EntrySizes().of(section, section.relocations, notes, obj) == size and not notes
+    assert size_of(EntrySizes(), section, section.relocations, notes, obj) == size and not notes
     wrong = EntrySizes({name: 16 if name == "__jump_table" else 8})
-    assert wrong.of(section, section.relocations, notes, obj) == size and len(notes) == 1
+    assert size_of(wrong, section, section.relocations, notes, obj) == size and len(notes) == 1
 
 
 def test_two_fields_that_reach_code_are_8_bytes() -> None:
     obj, section = dense("__ex_table", 8, 48, 4, {0, 4})  # before 4.6: instruction, fixup
     notes: list[str] = []
-    assert EntrySizes().of(section, section.relocations, notes, obj) == 8
-    assert EntrySizes({"__ex_table": 8}).of(section, section.relocations, notes, obj) == 8 and not notes
+    assert size_of(EntrySizes(), section, section.relocations, notes, obj) == 8
+    assert size_of(EntrySizes({"__ex_table": 8}), section, section.relocations, notes, obj) == 8 and not notes
 
 
 def test_a_given_size_that_is_larger_than_the_table_loses() -> None:
     notes: list[str] = []
-    assert EntrySizes({"__bug_table": 24}).of(*table("__bug_table", 12, [0, 4]), notes) == 12
+    assert size_of(EntrySizes({"__bug_table": 24}), *table("__bug_table", 12, [0, 4]), notes) == 12
     assert len(notes) == 1
