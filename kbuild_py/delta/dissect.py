@@ -22,6 +22,8 @@ from kbuild_py.delta.tables import PATCHABLE, REPLACEMENTS, Base, Table
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import SHN_ABS, ObjectFile, Relocation, Section, Symbol
 
+_MAPPED = 1 << 31  # x86: -__START_KERNEL_map, as far as it fits into 32 bits
+
 
 def dissect(obj: ObjectFile, sizes: EntrySizes) -> Anatomy:
     """Cut `obj` into pieces and resolve its relocations.  `UserError` for a processor that is not known."""
@@ -205,6 +207,15 @@ class _Dissection:
         width = self.machine.relocations[relocation.type].width if self.machine.from_end else 0
         return self.bias[section].get(relocation.offset, width)
 
+    def _within(self, section: int, offset: int) -> int:
+        """Where in the section the thing lies that code means with `offset`.
+
+        A physical address is a symbol's less where the kernel is mapped, and what is left of that is an
+        addend of 2^31.
+        """
+        size = self.obj.sections[section].size
+        return offset - _MAPPED if offset > size and _MAPPED <= offset <= _MAPPED + size else offset
+
     # --- unnamed pieces -------------------------------------------------------------------------------
 
     def _targets(self) -> Iterator[tuple[int, int]]:
@@ -216,7 +227,7 @@ class _Dissection:
                 if symbol.section > 0:
                     if symbol.type == elf.STT_SECTION:
                         reach = relocation.addend + self._bias(index, relocation)
-                        yield symbol.section, symbol.value + reach
+                        yield symbol.section, self._within(symbol.section, symbol.value + reach)
                     else:
                         yield symbol.section, symbol.value
         for index, branches in self.branches.items():
@@ -396,7 +407,7 @@ class _Dissection:
             if (index, offset) in self.ends:
                 target = locate(symbol.section, raw + bias - 1)
             elif symbol.type == elf.STT_SECTION:
-                target = locate(symbol.section, raw + bias)
+                target = locate(symbol.section, self._within(symbol.section, raw + bias))
             else:
                 target = homes.get(symbol.index, NOWHERE)
             if target == NOWHERE:

@@ -80,7 +80,7 @@ def role_of(section: Section, tables: Mapping[str, Table]) -> Role:
     mergeable = _merge_role(section)
     if mergeable is not None:
         return mergeable
-    if not DATA_NAME.match(name) and name not in ADOPTABLE and not flags & elf.SHF_TLS:
+    if name and not DATA_NAME.match(name) and name not in ADOPTABLE and not flags & elf.SHF_TLS:
         return Role.REGISTRY
     if section.type == elf.SHT_NOBITS:
         return Role.BSS

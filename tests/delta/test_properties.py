@@ -72,6 +72,7 @@ def test_form_means_nothing(pair: str, objects: Objects) -> None:
                 "with section references": transform.with_section_references(obj),
                 "without unused symbols": transform.without_unused_section_symbols(obj),
                 "padded": transform.padded(obj, seed),
+                "with plain branches": transform.with_plain_branches(obj),
             }
             if obj is before:  # a global one of the patched object may be used elsewhere, which matters
                 forms["rebound"] = transform.rebound(obj, seed)

@@ -192,3 +192,15 @@ def padded(obj: ObjectFile, seed: int) -> ObjectFile:
             section = replace(section, data=data, size=len(data), align=section.align * 4)
         sections.append(section)
     return replace(obj, sections=tuple(sections))
+
+
+def with_plain_branches(obj: ObjectFile) -> ObjectFile:
+    """Calls have the relocation type that assemblers wrote before 2018, and some still do."""
+    sections = tuple(
+        replace(
+            section,
+            relocations=tuple(replace(r, type=2) if r.type == 4 else r for r in section.relocations),
+        )
+        for section in obj.sections
+    )
+    return replace(obj, sections=sections)
