@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import Anatomy, Kind
@@ -22,6 +23,7 @@ from kbuild_py.delta.compare import Comparison, is_weak
 from kbuild_py.delta.correlate import correlate
 from kbuild_py.delta.dissect import dissect
 from kbuild_py.delta.entries import EntrySizes
+from kbuild_py.delta.explain import difference, inlining
 from kbuild_py.delta.judge import judge, same_unit, source_files
 from kbuild_py.delta.keys import settle
 from kbuild_py.delta.markers import Markers, judge_markers, read_markers
@@ -36,6 +38,7 @@ from kbuild_py.delta.model import (
     Verdicts,
 )
 from kbuild_py.delta.modinfo import imports, undefined
+from kbuild_py.delta.origins import Origins, source_of
 from kbuild_py.delta.output import Output, build, with_imports
 from kbuild_py.delta.sections import Role
 from kbuild_py.delta.select import Selection, select
@@ -55,6 +58,7 @@ def diff(original: ObjectFile, patched: ObjectFile, options: Options | None = No
     mismatched = tuple(same_unit(original, patched))
     if mismatched:
         return Verdicts(mismatched)
+    origins = Origins(original), Origins(patched)
     sizes = EntrySizes(options.entry_sizes)
     before, after = dissect(original, sizes), dissect(patched, sizes)
     # Every byte that means something belongs to a piece, every relocation is a link between pieces.
@@ -67,7 +71,7 @@ def diff(original: ObjectFile, patched: ObjectFile, options: Options | None = No
     # From here on nothing is added to what is shipped.
     verdicts = (
         *judge_markers(after, markers, selection.contradictions),
-        *judge(comparison, selection, options),
+        *judge(comparison, selection, options, origins[0]),
         *keys.verdicts,
     )
     notes = (
@@ -76,21 +80,26 @@ def diff(original: ObjectFile, patched: ObjectFile, options: Options | None = No
         *_marker_notes(comparison, selection, markers),
     )
     if verdicts:
-        return Verdicts(verdicts, notes)
+        located = (replace(verdict, source=source_of(verdict.place, origins)) for verdict in verdicts)
+        return Verdicts(tuple(located), notes)
     removed = tuple(_removed(comparison))
     if not selection.included:
         return Delta(None, (), (), (), removed, notes)
     output = build(comparison, selection, patched.path, keys.code)
     imported = imports(original, patched, undefined(output.object), options.exports)
     output = with_imports(output, imported)
-    functions = tuple(_functions(comparison, selection, output, markers))
+    functions = tuple(_functions(comparison, selection, output, markers, origins))
     data = tuple(_data(comparison, selection, output))
     callbacks = tuple(_callbacks(comparison, selection, output, markers))
-    return Delta(output.object, functions, data, output.references, removed, notes, callbacks)
+    return Delta(output.object, functions, data, output.references, removed, notes, callbacks, imported)
 
 
 def _functions(
-    comparison: Comparison, selection: Selection, output: Output, markers: Markers
+    comparison: Comparison,
+    selection: Selection,
+    output: Output,
+    markers: Markers,
+    origins: tuple[Origins, Origins],
 ) -> list[ChangedFunction]:
     original, patched = comparison.original, comparison.patched
     found = []
@@ -107,6 +116,8 @@ def _functions(
             original.pieces[comparison.correlation.to_original[other]].name
             for other in (selection.carried.by(number) if replaces else ())
         )
+        first = difference(comparison, before, piece, why, origins) if before is not None else None
+        inlined = inlining(first) if first is not None else None
         found.append(
             ChangedFunction(
                 name=output.names[number],
@@ -119,9 +130,12 @@ def _functions(
                 local=local,
                 replaces=replaces,
                 size=piece.size,
-                why=why,
+                why=(inlined, *why) if inlined is not None else why,
                 carries=carried,
                 force_unsafe=number in markers.forced,
+                original_size=before.size if before is not None else 0,
+                source=origins[1].source(piece.section, piece.base),
+                first=first,
             )
         )
     return found

@@ -16,6 +16,7 @@ from kbuild_py.delta import names, rules
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece, Place
 from kbuild_py.delta.compare import Comparison, describe
 from kbuild_py.delta.model import Options, Status, Verdict
+from kbuild_py.delta.origins import Origins
 from kbuild_py.delta.outside import is_traced, outside
 from kbuild_py.delta.registries import CRC, changed_registries, crc_cause, rule_of
 from kbuild_py.delta.rules import Rule
@@ -46,10 +47,15 @@ def source_files(obj: ObjectFile) -> tuple[str, ...]:
     return tuple(sorted(found - {""}))
 
 
-def judge(comparison: Comparison, selection: Selection, options: Options) -> tuple[Verdict, ...]:
-    """All verdicts about a pair of objects, each once, in the order of the rules below."""
+def judge(
+    comparison: Comparison, selection: Selection, options: Options, origins: Origins
+) -> tuple[Verdict, ...]:
+    """All verdicts about a pair of objects, each once, in the order of the rules below.
+
+    origins: of the original object
+    """
     found: dict[tuple[str, Place | str], Verdict] = {}
-    for verdict in _never_patched(comparison, selection, options):
+    for verdict in _never_patched(comparison, selection, options, origins):
         found[verdict.rule.name, verdict.place] = verdict
     for predicate in (
         _changed_data,
@@ -57,7 +63,6 @@ def judge(comparison: Comparison, selection: Selection, options: Options) -> tup
         changed_registries,
         _moved_functions,
         _folded_functions,
-        _not_redirectable,
         _lost_statics,
         _ambiguous,
         _two_things,
@@ -68,17 +73,21 @@ def judge(comparison: Comparison, selection: Selection, options: Options) -> tup
     ):
         for verdict in predicate(comparison, selection):
             found.setdefault((verdict.rule.name, verdict.place), verdict)
+    for verdict in _not_redirectable(comparison, selection, origins):
+        found.setdefault((verdict.rule.name, verdict.place), verdict)
     for verdict in _unresolved(comparison, selection, options):
         found.setdefault((verdict.rule.name, verdict.place), verdict)
     return tuple(found.values())
 
 
-def _never_patched(comparison: Comparison, selection: Selection, options: Options) -> Iterator[Verdict]:
+def _never_patched(
+    comparison: Comparison, selection: Selection, options: Options, origins: Origins
+) -> Iterator[Verdict]:
     """The file is linked into the kernel, and its code is the one that runs."""
     original = comparison.original
     if not selection.reasons:
         return
-    what = outside(original, ())
+    what = outside(original, origins.units)
     if what:
         yield Verdict(rules.NEVER_PATCHED, original.object.path, f"the file is {what}")
     if options.archive:
@@ -179,7 +188,7 @@ def _homes_by_name(anatomy: Anatomy) -> dict[str, int]:
     }
 
 
-def _not_redirectable(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+def _not_redirectable(comparison: Comparison, selection: Selection, origins: Origins) -> Iterator[Verdict]:
     """Each changed function has a place where ftrace hooks it, or callers that have."""
     original, patched = comparison.original, comparison.patched
     for number, reasons in selection.reasons.items():
@@ -197,12 +206,12 @@ def _not_redirectable(comparison: Comparison, selection: Selection) -> Iterator[
             obstacle = selection.carried.obstacles[number]
             cause = (
                 f"'{old.name}' changed ({why}), and has no call for ftrace at its start "
-                f"({_why_untraced(original, old)}); patching its callers is not enough: {obstacle}"
+                f"({_why_untraced(original, old, origins)}); patching its callers is not enough: {obstacle}"
             )
             yield Verdict(rules.NO_FENTRY, original.place(old, old.base), cause)
 
 
-def _why_untraced(original: Anatomy, piece: Piece) -> str:
+def _why_untraced(original: Anatomy, piece: Piece, origins: Origins) -> str:
     """Why the compiler put no call for ftrace into a function, as far as the object tells."""
     if _SYSCALL.match(piece.name):
         return "it is a wrapper that SYSCALL_DEFINE() makes, which is inline or notrace"
@@ -210,7 +219,9 @@ def _why_untraced(original: Anatomy, piece: Piece) -> str:
         return "no function of this file has one: the file is compiled without ftrace"
     if not piece.symbol or original.symbol_of(piece).type == elf.STT_NOTYPE:
         return "it is written in assembly"
-    return "it is notrace, or inline and not inlined here"
+    if origins.is_inline(piece.section, piece.base):
+        return "it is inline in the source, which in a kernel means notrace, and is not inlined everywhere"
+    return "it is notrace, or inline and not inlined everywhere"
 
 
 def _lost_statics(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:

@@ -9,6 +9,7 @@ such a folder (or defines what only such a file defines) and none of its functio
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 
 from kbuild_py.delta.anatomy import Anatomy, Kind
 from kbuild_py.delta.carry import has_fentry
@@ -35,11 +36,13 @@ def is_traced(anatomy: Anatomy) -> bool:
     return any(piece.kind is Kind.FUNCTION and has_fentry(anatomy, piece) for piece in anatomy.pieces)
 
 
-def outside(anatomy: Anatomy, sources: tuple[str, ...]) -> str:
+def outside(anatomy: Anatomy, sources: Callable[[], Iterable[str]]) -> str:
     """What the file is when it is no part of the running kernel, in words; empty when it may be one.
 
-    sources: paths by which the file is known besides its object's (debug information, file symbols)
+    sources: gives the paths of what was compiled, as debug information has them; asked only when needed
     """
+    if is_traced(anatomy):
+        return ""
     files = [symbol.name for symbol in anatomy.object.symbols if symbol.type == elf.STT_FILE]
     defined = [
         symbol.name
@@ -49,8 +52,8 @@ def outside(anatomy: Anatomy, sources: tuple[str, ...]) -> str:
     found = [
         what
         for pattern, what in _FOLDERS
-        for path in (anatomy.object.path, *sources, *files)
+        for path in (anatomy.object.path, *sources(), *files)
         if re.search(pattern, "/" + path.replace("\\", "/"))
     ]
     found += [what for pattern, what in _SYMBOLS for name in defined if re.search(pattern, name)]
-    return found[0] if found and not is_traced(anatomy) else ""
+    return found[0] if found else ""
