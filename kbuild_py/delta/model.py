@@ -62,7 +62,7 @@ class Difference:
     offset:   from the function's start, in the patched object
     original, patched: the instructions, with the names of what they reach; empty behind a function's end
     source, original_source: file and line of each, where debug information says it
-    inlined:  functions whose inlined code the patched instruction is in, outermost first
+    inlined:  functions whose inlined code one of them is in (the patched one first), outermost first
     """
 
     offset: int
