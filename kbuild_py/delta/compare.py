@@ -140,6 +140,9 @@ class Comparison:
             if self.ignored and self.is_ignored(self.original, old) and self.is_ignored(self.patched, new):
                 return True
             return self._tail(self.original, old, one.at) == self._tail(self.patched, new, other.at)
+        if old.kind is not new.kind:
+            text = self._text(self.original, old, one.at)
+            return text is not None and text == self._text(self.patched, new, other.at)
         if one.at != other.at:
             return False
         if self.correlation.to_patched.get(old.number) == new.number:
@@ -150,6 +153,19 @@ class Comparison:
             further.append((old.number, new.number))
             return True
         return False
+
+    def _text(self, anatomy: Anatomy, piece: Piece, at: int) -> bytes | None:
+        """What is read from `at` on, if the piece is text or a static constant without addresses.
+
+        A compiler may merge a static array with a literal of the same content, so that it has a name in one
+        object only.  Where the content is equal nothing of it is shipped, and nobody sees a difference.
+        """
+        if piece.kind is Kind.STRING:
+            return self._tail(anatomy, piece, at)
+        constant = anatomy.role(piece) in (Role.RODATA, Role.CONSTANTS) and not anatomy.links_of(piece)
+        if not constant or (piece.symbol and not anatomy.is_local(piece)):
+            return None
+        return self._tail(anatomy, piece, at)
 
     @staticmethod
     def _tail(anatomy: Anatomy, piece: Piece, at: int) -> bytes:

@@ -173,3 +173,23 @@ def test_more_sections_than_an_index_has_bits_for(tmp_path: Path) -> None:
     assert len(parse_object(content, "output.o").sections) > 0xFF00
     (tmp_path / "output.o").write_bytes(content)
     assert not run(["readelf", "-hSW", tmp_path / "output.o"]).stderr
+
+
+def test_a_constant_is_the_same_under_another_name_or_none(tmp_path: Path) -> None:
+    """clang merges a static array with a literal of the same content, and names the result after either."""
+    text = function("f", "mov $name,%edi\n mov $0,%eax")
+    text += ' .section .data.table,"aw",@progbits\n .type table,@object\n .size table,8\ntable: .quad name\n'
+    array = (
+        ' .section .rodata.name,"a",@progbits\n .type name,@object\n .size name,7\nname: .asciz "signal"\n'
+    )
+    literal = ' .section .rodata..L.str.1,"a",@progbits\n.L.str.1: .asciz "signal"\n'
+    merged = ' .section .rodata.str1.1,"aMS",@progbits,1\n.L.str.1: .asciz "signal"\n'
+    before = text + array
+    for other in (literal, merged):
+        after = text.replace("name", ".L.str.1") + other
+        assert not changed(tmp_path, before, after).changed and not changed(tmp_path, after, before).changed
+        assert named(changed(tmp_path, before, after.replace("$0", "$1"))) == {"f"}
+        differs = assemble(after.replace("signal", "single"), tmp_path / "after.o")
+        result = diff(assemble(before, tmp_path / "before.o"), differs)
+        assert isinstance(result, Verdicts)
+        assert {verdict.rule.name for verdict in result.verdicts} == {"changed-data"}
