@@ -228,12 +228,8 @@ def _notes(comparison: Comparison, selection: Selection, options: Options) -> tu
             notes.append(f"{name}: an entry size is given, but the object has no such section")
     if not selection.included:
         return tuple(notes)
-    dropped = _dropped_tables(patched, selection)
-    for name in sorted(dropped[Use.OBJTOOL]):
+    for name in sorted(_left_to_objtool(patched)):
         notes.append(f"{name}: left out, objtool makes it anew when the module is linked")
-    for name in sorted(dropped[Use.DROP]):
-        table = patched.machine.table(name)
-        notes.append(f"{name}: left out ({table.purpose if table is not None else ''})")
     for number in selection.reasons:
         old = correlation.to_original.get(number)
         if old is not None and is_weak(original, original.pieces[old]):
@@ -252,11 +248,9 @@ def _notes(comparison: Comparison, selection: Selection, options: Options) -> tu
     return tuple(notes)
 
 
-def _dropped_tables(patched: Anatomy, selection: Selection) -> dict[Use, set[str]]:
+def _left_to_objtool(patched: Anatomy) -> Iterator[str]:
     """Tables whose entries about shipped code are not shipped."""
-    dropped: dict[Use, set[str]] = {Use.OBJTOOL: set(), Use.DROP: set()}
-    for section in patched.object.sections:
-        table = patched.machine.table(section.name) if section.size else None
-        if table is not None and table.use in dropped:
-            dropped[table.use].add(section.name)
-    return dropped
+    for name in {section.name for section in patched.object.sections if section.size}:
+        table = patched.machine.table(name)
+        if table is not None and table.use is Use.OBJTOOL:
+            yield name

@@ -29,6 +29,7 @@ from kbuild_py.delta.correlate import cold_families
 from kbuild_py.delta.deadend import DeadEnds
 from kbuild_py.delta.markers import Markers
 from kbuild_py.delta.model import Cause, Why
+from kbuild_py.delta.printk import printk_entries
 from kbuild_py.delta.sections import ADDRESSABLE, COMPILER_DATA, Role
 from kbuild_py.delta.tables import Use
 
@@ -164,11 +165,15 @@ def _closure(
             comparison.original.pieces[old], patched.pieces[callback.piece]
         ):
             included.add(callback.piece)
-    keepers = _keepers(patched)
+    keepers, printks = _keepers(patched), printk_entries(patched)
     waiting = sorted(included, reverse=True)
     while waiting:
         number = waiting.pop()
-        for target in _needed(comparison, patched.pieces[number], keepers, dead_ends):
+        piece = patched.pieces[number]
+        needed = [*_needed(comparison, piece, keepers, dead_ends)]
+        if printks and piece.kind is Kind.FUNCTION:
+            needed += printks.get(names.source_function(piece.name), ())
+        for target in needed:
             if target not in included:
                 included.add(target)
                 reached[target] = number

@@ -24,7 +24,6 @@ class Use(Enum):
     MEANING = "meaning"  # part of what the function does: compared and copied
     COPY = "copy"  # copied with the function, not compared
     OBJTOOL = "objtool"  # made from the code by objtool: left to the link of the module
-    DROP = "drop"  # for people and tools only, and not attributable: left out, with a note
 
 
 class Base(Enum):
@@ -80,7 +79,7 @@ COMMON: Mapping[str, Table] = {
     ".kcfi_traps": Table((4,), Use.MEANING, "CFI traps"),
     "__mcount_loc": Table((8,), Use.COPY, "ftrace"),
     PATCHABLE: Table((8,), Use.COPY, "ftrace"),
-    ".printk_index": Table((8,), Use.DROP, "the list of printk formats in debugfs"),
+    ".printk_index": Table((8,), Use.COPY, "the list of printk formats in debugfs"),
 }
 
 # Made by objtool from the code, which runs again on the patch module.
