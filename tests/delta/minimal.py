@@ -17,7 +17,7 @@ DATA = (".text", ".data", ".rodata", ".bss", ".init", ".sched", ".ref")
 MARKERS = (".kpatch.callbacks.", ".kpatch.hooks.")
 
 
-def unneeded(obj: Any, account: dict[str, Any], pc_relative: set[int]) -> list[str]:
+def unneeded(obj: Any, account: dict[str, Any]) -> list[str]:
     """Places (`section+offset`) of an object (`checker.Loaded`) that nothing reaches; entries of tables that
     are about code that is not in the account."""
     sections = {
@@ -46,11 +46,14 @@ def unneeded(obj: Any, account: dict[str, Any], pc_relative: set[int]) -> list[s
         if name.startswith(MARKERS):
             waiting.append((index, 0))
         for relocation in places[index]:
-            section, place = _target(obj, index, relocation, pc_relative)
+            section, place = _target(obj, index, relocation)
             if section is None or section not in sections:
                 continue
             if obj.sections[section][1] & CODE and extents[section]:
-                if not any(start <= place <= end for start, end in extents[section]):
+                inside = any(start <= place < end for start, end in extents[section])
+                if obj.processor.subsections and not inside:
+                    waiting.append((section, place))
+                elif not any(start - obj.processor.before <= place <= end for start, end in extents[section]):
                     found.append(f"{name}+{relocation[0]:#x} is about code that is not there")
             else:
                 waiting.append((section, place))
@@ -67,12 +70,12 @@ def unneeded(obj: Any, account: dict[str, Any], pc_relative: set[int]) -> list[s
         for relocation in places[index][low:]:
             if relocation[0] >= end:
                 break
-            section, target = _target(obj, index, relocation, pc_relative)
+            section, target = _target(obj, index, relocation)
             if section in sections:
                 waiting.append((section, target))
     for index, marks in reached.items():
         name, flags, data = obj.sections[index]
-        filling = b"\x90\xcc\0" if flags & CODE else b"\0"
+        filling = obj.processor.filling if flags & CODE else b"\0"
         lost = [place for place, mark in enumerate(marks) if not mark and data and data[place] not in filling]
         if lost:
             found.append(f"{name}+{lost[0]:#x} is not needed")
@@ -83,14 +86,10 @@ def _size(obj: Any, index: int) -> int:
     return len(obj.sections[index][2])
 
 
-def _target(
-    obj: Any, index: int, relocation: tuple[int, int, int, int], pc_relative: set[int]
-) -> tuple[Any, int]:
+def _target(obj: Any, index: int, relocation: tuple[int, int, int, int]) -> tuple[Any, int]:
     offset, kind, number, addend = relocation
     symbol = obj.symbols[number]
-    in_code = bool(obj.sections[index][1] & CODE)
-    bias = obj.bias(index, offset) if in_code and kind in pc_relative else 0
-    return symbol["section"], symbol["value"] + addend + bias
+    return symbol["section"], symbol["value"] + addend + obj.bias(index, offset, kind)
 
 
 def _around(obj: Any, index: int, place: int, named: list[tuple[int, int]], size: int) -> tuple[int, int]:
@@ -101,7 +100,8 @@ def _around(obj: Any, index: int, place: int, named: list[tuple[int, int]], size
     width = obj.entsizes[index]
     if flags & MERGE and width:
         return place - place % width, place - place % width + width
-    before = [extent for extent in named if extent[0] <= place <= extent[1]]
+    last = 0 if obj.processor.subsections and flags & CODE else 1  # an end is a place of its own there
+    before = [extent for extent in named if extent[0] <= place < extent[1] + last]
     if before:
         start, end = max(before)
         below = [stop for _, stop in named if stop <= start]
