@@ -43,6 +43,7 @@ from kbuild_py.delta.output import Output, build, with_imports
 from kbuild_py.delta.sections import Role
 from kbuild_py.delta.select import Selection, select
 from kbuild_py.delta.tables import Use
+from kbuild_py.delta.toc import local_calls
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import ObjectFile
 
@@ -230,6 +231,7 @@ def _notes(comparison: Comparison, selection: Selection, options: Options) -> tu
         return tuple(notes)
     for name in sorted(_left_to_objtool(patched)):
         notes.append(f"{name}: left out, objtool makes it anew when the module is linked")
+    notes += local_calls(comparison, selection)
     for number in selection.reasons:
         old = correlation.to_original.get(number)
         if old is not None and is_weak(original, original.pieces[old]):

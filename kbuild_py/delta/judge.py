@@ -23,6 +23,7 @@ from kbuild_py.delta.rules import Rule
 from kbuild_py.delta.sections import NOINSTR, PERCPU, Role, is_init
 from kbuild_py.delta.select import Selection, is_shipped
 from kbuild_py.delta.tables import Use
+from kbuild_py.delta.toc import sibling_calls
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import SHN_ABS, SHN_COMMON, SHN_UNDEF, SHN_X86_64_LCOMMON, ObjectFile
 
@@ -68,6 +69,7 @@ def judge(
         _two_things,
         _symbols_without_place,
         _bad_references,
+        sibling_calls,
         _unknown_tables,
         _table_entries,
     ):
