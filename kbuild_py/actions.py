@@ -12,11 +12,11 @@ from pathlib import Path
 
 from kbuild_py import baseline, bench, contract, symbols
 from kbuild_py.delta.diff import diff
-from kbuild_py.delta.model import Options, Verdicts
+from kbuild_py.delta.model import Delta, Options, Verdicts
 from kbuild_py.elf.object import ObjectFile
 from kbuild_py.elf.read import read_object
 from kbuild_py.elf.write import write_object
-from kbuild_py.errors import Problem, Problems, UserError
+from kbuild_py.errors import Problems, UserError
 from kbuild_py.files import read_json, write_atomic, write_json
 from kbuild_py.kernel.image import KernelImage
 from kbuild_py.kernel.prepare import prepare
@@ -98,21 +98,23 @@ def diff_unit(build: Build, source: str) -> None:
     result = diff(original, patched, options)
     if isinstance(result, Verdicts):
         raise UserError(*(verdict.problem() for verdict in result.verdicts))
-    if result.callbacks:
-        raise UserError(
-            *(
-                Problem(
-                    source,
-                    f"the source registers '{callback.function}' as a callback ({callback.section})",
-                    "callbacks from the source are not called yet: make it a hook of the manifest",
-                )
-                for callback in result.callbacks
-            )
-        )
+    refuse_callbacks(source, result)
     for note in result.notes:
         say(f"{source}: {note}")
     write_atomic(files.patch_object, write_object(result.object) if result.object else b"")
     write_json(files.delta, result.to_json())
+
+
+def refuse_callbacks(source: str, delta: Delta) -> None:
+    """`UserError` with every callback that the source registers: nothing in the module would call it."""
+    problems = Problems()
+    for callback in delta.callbacks:
+        problems.add(
+            source,
+            f"the source registers '{callback.function}' as a callback ({callback.section})",
+            "callbacks from the source are not called yet: make it a hook of the manifest",
+        )
+    problems.raise_if_any()
 
 
 def check_contract(build: Build) -> None:
