@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kbuild_py import baseline, bench, contract, symbols
 from kbuild_py.delta.diff import diff
-from kbuild_py.delta.model import Verdicts
+from kbuild_py.delta.model import Delta, Options, Verdicts
 from kbuild_py.elf.object import ObjectFile
 from kbuild_py.elf.read import read_object
 from kbuild_py.elf.write import write_object
@@ -95,13 +95,27 @@ def diff_unit(build: Build, source: str) -> None:
     original, patched = (
         replace(read_object(path), path=patchfile.shown(path)) for path in (files.original, files.patched)
     )
-    result = diff(original, patched)
+    options = Options(object=build.manifest.objects[0].name, exports=_exports(_target(build)))
+    result = diff(original, patched, options)
     if isinstance(result, Verdicts):
         raise UserError(*(verdict.problem() for verdict in result.verdicts))
+    refuse_callbacks(source, result)
     for note in result.notes:
         say(f"{source}: {note}")
     write_atomic(files.patch_object, write_object(result.object) if result.object else b"")
     write_json(files.delta, result.to_json())
+
+
+def refuse_callbacks(source: str, delta: Delta) -> None:
+    """`UserError` with every callback that the source registers: nothing in the module would call it."""
+    problems = Problems()
+    for callback in delta.callbacks:
+        problems.add(
+            source,
+            f"the source registers '{callback.function}' as a callback ({callback.section})",
+            "callbacks from the source are not called yet: make it a hook of the manifest",
+        )
+    problems.raise_if_any()
 
 
 def check_contract(build: Build) -> None:
@@ -117,8 +131,7 @@ def build_patch_module(build: Build) -> None:
     target = _target(build)
     functions = [contract.Replacement.from_json(item) for item in read_json(build.contract)]
     names = KernelSymbols.load(target.symbols)
-    exports_path = target.headers / "Module.symvers"
-    exports = symbols.parse_symvers(exports_path.read_text(), str(exports_path))
+    exports = _exports(target)
     units = [_linkable(target, unit, functions) for unit in build.units if unit.patch_object.stat().st_size]
     bound, references = symbols.resolve(units, exports, names, _init_range(names))
     new_names = {unit.source: unit.new_names for unit in bound}
@@ -157,6 +170,12 @@ def build_patch_module(build: Build) -> None:
     made = replay(target, build.module_folder, build.module_name, list(objects), build.core_symbols)
     write_atomic(build.module, made.read_bytes())
     say(f"{patchfile.shown(build.module)}: replaces {', '.join(item.name for item in functions)}")
+
+
+def _exports(target: TargetKernel) -> dict[str, symbols.Export]:
+    """What the kernel exports to modules."""
+    path = target.headers / "Module.symvers"
+    return symbols.parse_symvers(path.read_text(), str(path))
 
 
 def _linkable(target: TargetKernel, files: UnitFiles, functions: list[contract.Replacement]) -> symbols.Unit:

@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kbuild_py.delta.diff import diff
-from kbuild_py.delta.model import Delta, Options, Verdicts
+from kbuild_py.delta.model import Options, Verdicts
+from kbuild_py.delta.report import report
+from kbuild_py.elf.archive import members
 from kbuild_py.elf.read import read_object
 from kbuild_py.elf.write import write_object
 from kbuild_py.errors import UserError, refuse
@@ -90,6 +92,21 @@ def _add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="SECTION=BYTES",
         help="size of the entries of a special section (may be repeated)",
     )
+    command.add_argument(
+        "--object",
+        default="",
+        metavar="NAME",
+        help="what the objects are linked into: vmlinux, or a module's name",
+    )
+    command.add_argument(
+        "--symvers", type=Path, metavar="FILE", help="the kernel's Module.symvers: who exports what"
+    )
+    command.add_argument(
+        "--system-map",
+        type=Path,
+        metavar="FILE",
+        help="the kernel's System.map: refuse what it does not have",
+    )
     command.set_defaults(run=_diff)
 
 
@@ -108,16 +125,16 @@ def _diff(arguments: argparse.Namespace) -> int:
     _separate(arguments)
     original = read_object(arguments.original)
     patched = read_object(arguments.patched)
-    result = diff(original, patched, Options(dict(arguments.entry_size)))
+    result = diff(original, patched, _options(arguments))
+    if arguments.json is not None:
+        write_json(_behind_link(arguments.json), result.to_json())
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
     if isinstance(result, Verdicts):
         raise UserError(*(verdict.problem() for verdict in result.verdicts))
     if result.object is not None:
         write_atomic(_behind_link(arguments.output), write_object(result.object))
-    if arguments.json is not None:
-        write_json(_behind_link(arguments.json), result.to_json())
-    print(describe(result))
+    print(report(result))
     return DONE if result.changed else UNCHANGED
 
 
@@ -140,19 +157,35 @@ def _behind_link(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() and path.is_file() else path
 
 
-def describe(delta: Delta) -> str:
-    """The account for people: functions with the reasons, new data, references."""
-    if not delta.changed:
-        return "no functional change"
-    lines = []
-    for function in delta.functions:
-        lines.append(f"{function.status.value:8} {function.name} ({function.section}, {function.size} bytes)")
-        lines += [f"         because {why.text}" for why in function.why]
-    lines += [f"data     {item.name} ({item.section}, {item.size} bytes): {item.why}" for item in delta.data]
-    static = sorted(delta.locals)
-    if static:
-        lines.append(f"static symbols of this file that stay in the kernel: {', '.join(static)}")
-    return "\n".join(lines)
+def _options(arguments: argparse.Namespace) -> Options:
+    """What the user says, and what the files around the original object say."""
+    exports = known = None
+    if arguments.symvers is not None:
+        from kbuild_py.symbols import parse_symvers
+
+        exports = parse_symvers(_read(arguments.symvers), str(arguments.symvers))
+    if arguments.system_map is not None:
+        known = {
+            words[2] for line in _read(arguments.system_map).splitlines() if len(words := line.split()) > 2
+        }
+    return Options(dict(arguments.entry_size), arguments.object, exports, known, _library(arguments.original))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError as error:
+        raise refuse(path, f"cannot read: {error.strerror}") from error
+
+
+def _library(path: Path) -> str:
+    """The lib.a beside an object in a kernel's build folder, when the object is a member of it."""
+    library = path.parent / "lib.a"
+    try:
+        found = members(library.read_bytes())
+    except OSError:
+        return ""
+    return str(library) if any(Path(name).name == path.name for name in found) else ""
 
 
 # --- functions ------------------------------------------------------------------------------------------

@@ -79,6 +79,12 @@ def check(
             if carried is not None and carriers[source, name] == function["name"]:
                 parts = [*parts, carried[0], *carried[1]]
         forced = _is_forced(declared, source, function)
+        if function.get("force_unsafe") and not forced:
+            problems.add(
+                place,
+                f"{source}: the source forces {function['source_name']}, and the manifest does not",
+                "declare it with force_unsafe: true, or take KPATCH_FORCE_UNSAFE() out of the patch",
+            )
         cold = tuple((part.name, part.address or 0, part.size) for part in parts)
         results.append(
             Replacement(

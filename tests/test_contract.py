@@ -141,6 +141,14 @@ def test_force_unsafe_is_of_the_declared_function_and_all_its_clones() -> None:
     assert [item.force_unsafe for item in found] == [True, True, False]
 
 
+def test_what_the_source_forces_must_be_declared() -> None:
+    deltas = {"fs/a.c": delta(function("f", force_unsafe=True))}
+    assert "fs/a.c: the source forces f" in refusal(manifest("f"), deltas, {"fs/a.c": proof("f")})
+    declared = manifest(Function("f", None, True, "m.yaml:10:9"))
+    (found,) = check(declared, deltas, {"fs/a.c": proof("f")})
+    assert found.force_unsafe
+
+
 def test_functions_with_a_source() -> None:
     declared = manifest(
         Function("f", "fs/a.c", False, "m.yaml:10:9"), Function("f", "fs/b.c", True, "m.yaml:11:9")

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -90,6 +90,20 @@ class Link(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A byte of an object, as messages show it: `fork.o(.text.f+0x1c)`."""
+
+    object: ObjectFile = field(repr=False, compare=False)
+    section: int
+    offset: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        name = self.object.sections[self.section].name or self.section
+        return f"{self.object.path}({name}+{self.offset:#x})"
+
+
+@dataclass(frozen=True, slots=True)
 class Anatomy:
     """An object with its pieces and links.
 
@@ -131,12 +145,17 @@ class Anatomy:
         low = bisect_left(offsets, piece.start)
         return self.links[piece.section][low : bisect_left(offsets, piece.end, low)]
 
+    def is_branch(self, piece: Piece, link: Link) -> bool:
+        """The link is that of a call or jump, and not of an address that code computes."""
+        code = self.object.sections[piece.section].data
+        return self.machine.is_pc_relative(link.type) and self.machine.is_branch(code, link.offset)
+
     def symbol_of(self, piece: Piece) -> Symbol:
         return self.object.symbols[piece.symbol]
 
     def is_local(self, piece: Piece) -> bool:
         return self.object.symbols[piece.symbol].bind == elf.STB_LOCAL
 
-    def place(self, piece: Piece, offset: int = 0) -> str:
-        """Where `offset` (of the section) is, as messages show it: `fork.o(.text.f+0x1c)`."""
-        return f"{self.object.path}({self.section_of(piece).name or piece.section}+{offset:#x})"
+    def place(self, piece: Piece, offset: int = 0) -> Place:
+        """Where `offset` (of the section) is."""
+        return Place(self.object, piece.section, offset, self.object.path)

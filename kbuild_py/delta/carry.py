@@ -24,10 +24,6 @@ from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import Anatomy, Kind, Link, Piece
 from kbuild_py.delta.correlate import Correlation
 from kbuild_py.delta.sections import ADDRESSABLE, NOINSTR, Role
-from kbuild_py.elf.x86 import is_branch
-
-_FENTRY_REACH = 16  # An ENDBR, and padding that some compilers put first, may stand before the call.
-
 
 # Function -> every relocation that reaches it, with the piece that holds it.
 Ways = dict[int, list[tuple[Piece, Link]]]
@@ -36,10 +32,12 @@ Ways = dict[int, list[tuple[Piece, Link]]]
 @dataclass(frozen=True, slots=True)
 class Carried:
     """callers:   function that needs no redirection -> those who call it (patched object)
+    callees:   the other way round
     obstacles: function that would need it, and has no place for it -> why nobody can carry it
     """
 
     callers: Mapping[int, tuple[int, ...]]
+    callees: Mapping[int, tuple[int, ...]]
     obstacles: Mapping[int, str]
 
     def by(self, number: int) -> tuple[int, ...]:
@@ -47,9 +45,8 @@ class Carried:
         found: dict[int, None] = {}
         waiting = [number]
         while waiting:
-            caller = waiting.pop()
-            for callee, callers in self.callers.items():
-                if caller in callers and callee not in found:
+            for callee in self.callees.get(waiting.pop(), ()):
+                if callee not in found:
                     found[callee] = None
                     waiting.append(callee)
         return tuple(found)
@@ -57,10 +54,13 @@ class Carried:
 
 def has_fentry(anatomy: Anatomy, piece: Piece) -> bool:
     """ftrace can hook the function: it calls __fentry__ at its start, or a table says where it may."""
+    machine, code = anatomy.machine, anatomy.section_of(piece).data
+    if machine.fentry_code and code.startswith(machine.fentry_code, piece.base):
+        return True
     for link in anatomy.links_of(piece):
-        if link.offset - piece.base >= _FENTRY_REACH:
+        if link.offset - piece.base >= machine.fentry_reach:
             break
-        if link.name in anatomy.machine.fentry:
+        if link.name in machine.fentry:
             return True
     return any(
         anatomy.section_of(anatomy.pieces[entry]).name in ("__mcount_loc", "__patchable_function_entries")
@@ -113,7 +113,11 @@ def carry(
         else:
             carried[number] = tuple(sorted(found - {number}))
             waiting += carried[number]
-    return Carried(carried, obstacles)
+    callees: dict[int, list[int]] = defaultdict(list)
+    for callee, its_callers in carried.items():
+        for one in its_callers:
+            callees[one].append(callee)
+    return Carried(carried, {caller: tuple(others) for caller, others in callees.items()}, obstacles)
 
 
 def _needs_carrier(original: Anatomy, piece: Piece) -> bool:
@@ -127,6 +131,8 @@ def ways(anatomy: Anatomy) -> Ways:
     """All ways to all functions of an object."""
     found: dict[int, list[tuple[Piece, Link]]] = defaultdict(list)
     for piece in anatomy.pieces:
+        if anatomy.role(piece) is Role.MARKER:
+            continue
         for link in anatomy.links_of(piece):
             if link.piece >= 0 and anatomy.pieces[link.piece].kind is Kind.FUNCTION:
                 found[link.piece].append((piece, link))
@@ -148,7 +154,7 @@ def callers(anatomy: Anatomy, piece: Piece, reaching: Iterable[tuple[Piece, Link
         elif source.kind is not Kind.FUNCTION:
             where = f"'{source.name}'" if source.name else anatomy.section_of(source).name
             yield f"{where} holds its address"
-        elif link.at or not is_branch(anatomy.section_of(source).data, link.offset):
+        elif link.at or not anatomy.is_branch(source, link):
             yield f"'{source.name}' uses its address"
         elif anatomy.role(source) is Role.CODE:
             yield source  # and code of boot time does not call it any more

@@ -14,14 +14,14 @@ are part of the comparison, except for line numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
 from kbuild_py.delta.correlate import Correlation, by_content
-from kbuild_py.delta.machine import instruction_at
 from kbuild_py.delta.model import Cause, Why
-from kbuild_py.delta.sections import Role, Use, table_of
+from kbuild_py.delta.sections import Role
+from kbuild_py.delta.tables import Use
 from kbuild_py.elf import constants as elf
 
 # struct _ddebug (include/linux/dynamic_debug.h): four pointers, then a word that begins with the line.
@@ -31,8 +31,9 @@ _DESCRIPTOR_LINE = ((32, 35),)
 class Comparison:
     """Compares pieces of the two objects of a correlation; remembers what it has found."""
 
-    def __init__(self, correlation: Correlation) -> None:
-        self.correlation = correlation
+    def __init__(self, correlation: Correlation, ignored: Set[str] = frozenset()) -> None:
+        """`ignored`: names of sections whose changes do not count."""
+        self.correlation, self.ignored = correlation, ignored
         self.original = correlation.original
         self.patched = correlation.patched
         self._known: dict[tuple[int, int], bool] = {}
@@ -99,6 +100,8 @@ class Comparison:
 
     def _compare(self, old: Piece, new: Piece) -> list[tuple[int, int]] | None:
         """Compare one pair; the pairs that must be equal as well, or None when it differs already."""
+        if self.ignored and self.is_ignored(self.original, old) and self.is_ignored(self.patched, new):
+            return []
         if old.size != new.size or old.base - old.start != new.base - new.start:
             return None
         if old.kind is not new.kind or self.original.role(old) is not self.patched.role(new):
@@ -121,6 +124,10 @@ class Comparison:
                 further += zip(entries, others, strict=True)
         return further
 
+    def is_ignored(self, anatomy: Anatomy, piece: Piece) -> bool:
+        """The patch's author says that changes of the piece's section do not count."""
+        return anatomy.section_of(piece).name in self.ignored
+
     def _same_link(self, one: Link, other: Link, further: list[tuple[int, int]]) -> bool:
         """The two relocations mean the same, if the pairs added to `further` are equal."""
         machine = self.original.machine
@@ -130,7 +137,12 @@ class Comparison:
             return one.piece == other.piece and one.name == other.name and one.at == other.at
         old, new = self.original.pieces[one.piece], self.patched.pieces[other.piece]
         if old.kind is Kind.STRING and new.kind is Kind.STRING:
+            if self.ignored and self.is_ignored(self.original, old) and self.is_ignored(self.patched, new):
+                return True
             return self._tail(self.original, old, one.at) == self._tail(self.patched, new, other.at)
+        if old.kind is not new.kind:
+            text = self._text(self.original, old, one.at)
+            return text is not None and text == self._text(self.patched, new, other.at)
         if one.at != other.at:
             return False
         if self.correlation.to_patched.get(old.number) == new.number:
@@ -141,6 +153,19 @@ class Comparison:
             further.append((old.number, new.number))
             return True
         return False
+
+    def _text(self, anatomy: Anatomy, piece: Piece, at: int) -> bytes | None:
+        """What is read from `at` on, if the piece is text or a static constant without addresses.
+
+        A compiler may merge a static array with a literal of the same content, so that it has a name in one
+        object only.  Where the content is equal nothing of it is shipped, and nobody sees a difference.
+        """
+        if piece.kind is Kind.STRING:
+            return self._tail(anatomy, piece, at)
+        constant = anatomy.role(piece) in (Role.RODATA, Role.CONSTANTS) and not anatomy.links_of(piece)
+        if not constant or (piece.symbol and not anatomy.is_local(piece)):
+            return None
+        return self._tail(anatomy, piece, at)
 
     @staticmethod
     def _tail(anatomy: Anatomy, piece: Piece, at: int) -> bytes:
@@ -157,17 +182,15 @@ class Comparison:
     def _masked(self, piece: Piece, content: bytes, links: Sequence[Link]) -> bytes:
         """The content with relocated fields and line numbers set to zero."""
         masked = bytearray(content)
-        width = self.original.machine.width
-        ranges = [
-            (link.offset - piece.start, link.offset - piece.start + width.get(link.type, 0)) for link in links
-        ]
-        for low, high in (*ranges, *self._no_meaning(piece)):
+        for link in links:
+            self.original.machine.clear(masked, link.offset - piece.start, link.type)
+        for low, high in self._no_meaning(piece):
             masked[low:high] = bytes(max(min(high, len(masked)) - low, 0))
         return bytes(masked)
 
     def _no_meaning(self, piece: Piece) -> tuple[tuple[int, int], ...]:
         if piece.kind is Kind.ENTRY:
-            table = table_of(self.original.section_of(piece).name)
+            table = self.original.machine.table(self.original.section_of(piece).name)
             size = self.original.entry_sizes.get(piece.section, 0)
             return table.masks.get(size, ()) if table is not None else ()
         if piece.kind is Kind.OBJECT and names.static_local_base(piece.name) == "descriptor":
@@ -219,8 +242,12 @@ class Comparison:
         return all(self.equal(self.original.pieces[old], self.patched.pieces[new]) for old, new in pairs)
 
     def _body(self, old: Piece, new: Piece, first: int) -> Why:
-        ours = instruction_at(self.patched.section_of(new).data, new.start, new.end, new.start + first)
-        theirs = instruction_at(self.original.section_of(old).data, old.start, old.end, old.start + first)
+        ours = self.patched.machine.instruction_at(
+            self.patched.section_of(new).data, new.start, new.end, new.start + first
+        )
+        theirs = self.original.machine.instruction_at(
+            self.original.section_of(old).data, old.start, old.end, old.start + first
+        )
         cause = Cause.BODY if old.size == new.size else Cause.SIZE
         text = f"code differs at +{first:#x}"
         if ours and theirs and ours != theirs:
@@ -244,7 +271,7 @@ def _meaningful(anatomy: Anatomy, entries: Sequence[int]) -> dict[str, list[int]
     found: dict[str, list[int]] = {}
     for number in entries:
         name = anatomy.section_of(anatomy.pieces[number]).name
-        table = table_of(name)
+        table = anatomy.machine.table(name)
         if table is not None and table.use is Use.MEANING:
             found.setdefault(name, []).append(number)
     return found

@@ -17,9 +17,7 @@ from collections.abc import Iterator, Mapping
 
 from kbuild_py.delta.anatomy import Anatomy, Kind, Piece
 from kbuild_py.delta.carry import Ways, callers, ways
-from kbuild_py.delta.machine import may_return
 from kbuild_py.delta.sections import NOINSTR, Role
-from kbuild_py.elf.x86 import is_branch, is_call
 
 
 class DeadEnds:
@@ -32,6 +30,8 @@ class DeadEnds:
 
     def called_by(self, piece: Piece) -> Iterator[int]:
         """The functions among those that `piece` calls; each with its unlikely parts."""
+        if not self._anatomy.machine.objtool:
+            return
         for link in self._anatomy.links_of(piece):
             if link.piece >= 0 and link.at == 0 and link.piece != piece.number:
                 target = self._anatomy.pieces[link.piece]
@@ -55,12 +55,13 @@ class DeadEnds:
         """It may return, or go on in a function of which that is not known."""
         anatomy = self._anatomy
         code = anatomy.section_of(piece).data
-        if piece.section in anatomy.undecoded or may_return(code, piece.start, piece.end):
+        if piece.section in anatomy.undecoded or anatomy.machine.may_return(code, piece.start, piece.end):
             return True
         return any(
-            link.piece not in family and is_branch(code, link.offset) and not is_call(code, link.offset)
+            link.piece not in family
+            and anatomy.is_branch(piece, link)
+            and not anatomy.machine.is_call(code, link.offset)
             for link in anatomy.links_of(piece)
-            if link.type in anatomy.machine.branchlike or not link.symbol
         )
 
     def _is_only_called(self, piece: Piece) -> bool:

@@ -14,6 +14,8 @@ Everything here is pure: the same two objects give the same answer, byte for byt
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import Anatomy, Kind
@@ -21,11 +23,27 @@ from kbuild_py.delta.compare import Comparison, is_weak
 from kbuild_py.delta.correlate import correlate
 from kbuild_py.delta.dissect import dissect
 from kbuild_py.delta.entries import EntrySizes
+from kbuild_py.delta.explain import difference, inlining
 from kbuild_py.delta.judge import judge, same_unit, source_files
-from kbuild_py.delta.model import Cause, ChangedFunction, Delta, NewData, Options, Status, Verdicts
-from kbuild_py.delta.output import Output, build
-from kbuild_py.delta.sections import Role, Use, table_of
+from kbuild_py.delta.keys import settle
+from kbuild_py.delta.markers import Markers, judge_markers, read_markers
+from kbuild_py.delta.model import (
+    Cause,
+    ChangedFunction,
+    Delta,
+    NewData,
+    Options,
+    PatchCallback,
+    Status,
+    Verdicts,
+)
+from kbuild_py.delta.modinfo import imports, undefined
+from kbuild_py.delta.origins import Origins, source_of
+from kbuild_py.delta.output import Output, build, with_imports
+from kbuild_py.delta.sections import Role
 from kbuild_py.delta.select import Selection, select
+from kbuild_py.delta.tables import Use
+from kbuild_py.delta.toc import local_calls
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import ObjectFile
 
@@ -41,27 +59,49 @@ def diff(original: ObjectFile, patched: ObjectFile, options: Options | None = No
     mismatched = tuple(same_unit(original, patched))
     if mismatched:
         return Verdicts(mismatched)
+    origins = Origins(original), Origins(patched)
     sizes = EntrySizes(options.entry_sizes)
     before, after = dissect(original, sizes), dissect(patched, sizes)
     # Every byte that means something belongs to a piece, every relocation is a link between pieces.
     correlation = correlate(before, after)
-    comparison = Comparison(correlation)
-    selection = select(comparison)
+    markers = read_markers(after)
+    comparison = Comparison(correlation, frozenset(markers.sections))
+    selection = select(comparison, markers)
+    keys = settle(comparison, selection, options)
+    selection = keys.selection
     # From here on nothing is added to what is shipped.
-    verdicts = judge(comparison, selection)
-    notes = _notes(comparison, selection, options)
+    verdicts = (
+        *judge_markers(after, markers, selection.contradictions),
+        *judge(comparison, selection, options, origins[0]),
+        *keys.verdicts,
+    )
+    notes = (
+        *keys.notes,
+        *_notes(comparison, selection, options),
+        *_marker_notes(comparison, selection, markers),
+    )
     if verdicts:
-        return Verdicts(verdicts, notes)
+        located = (replace(verdict, source=source_of(verdict.place, origins)) for verdict in verdicts)
+        return Verdicts(tuple(located), notes)
     removed = tuple(_removed(comparison))
     if not selection.included:
         return Delta(None, (), (), (), removed, notes)
-    output = build(comparison, selection, patched.path)
-    functions = tuple(_functions(comparison, selection, output))
+    output = build(comparison, selection, patched.path, keys.code)
+    imported = imports(original, patched, undefined(output.object), options.exports)
+    output = with_imports(output, imported)
+    functions = tuple(_functions(comparison, selection, output, markers, origins))
     data = tuple(_data(comparison, selection, output))
-    return Delta(output.object, functions, data, output.references, removed, notes)
+    callbacks = tuple(_callbacks(comparison, selection, output, markers))
+    return Delta(output.object, functions, data, output.references, removed, notes, callbacks, imported)
 
 
-def _functions(comparison: Comparison, selection: Selection, output: Output) -> list[ChangedFunction]:
+def _functions(
+    comparison: Comparison,
+    selection: Selection,
+    output: Output,
+    markers: Markers,
+    origins: tuple[Origins, Origins],
+) -> list[ChangedFunction]:
     original, patched = comparison.original, comparison.patched
     found = []
     aliases = _aliases(patched, selection)
@@ -75,8 +115,10 @@ def _functions(comparison: Comparison, selection: Selection, output: Output) -> 
         status = Status.NEW if before is None else Status.COPIED if copied else Status.CHANGED
         carried = tuple(
             original.pieces[comparison.correlation.to_original[other]].name
-            for other in selection.carried.by(number)
+            for other in (selection.carried.by(number) if replaces else ())
         )
+        first = difference(comparison, before, piece, why, origins) if before is not None else None
+        inlined = inlining(first) if first is not None else None
         found.append(
             ChangedFunction(
                 name=output.names[number],
@@ -89,8 +131,12 @@ def _functions(comparison: Comparison, selection: Selection, output: Output) -> 
                 local=local,
                 replaces=replaces,
                 size=piece.size,
-                why=why,
-                carries=carried if replaces else (),
+                why=(inlined, *why) if inlined is not None else why,
+                carries=carried,
+                force_unsafe=number in markers.forced,
+                original_size=before.size if before is not None else 0,
+                source=origins[1].source(piece.section, piece.base),
+                first=first,
             )
         )
     return found
@@ -112,7 +158,7 @@ def _data(comparison: Comparison, selection: Selection, output: Output) -> list[
     found = []
     for number in sorted(selection.included):
         piece = patched.pieces[number]
-        if piece.kind is not Kind.OBJECT:
+        if piece.kind is not Kind.OBJECT or patched.role(piece) is Role.MARKER:
             continue
         base = names.static_local_base(piece.name)
         if names.per_copy(piece.name):
@@ -125,6 +171,37 @@ def _data(comparison: Comparison, selection: Selection, output: Output) -> list[
         local = patched.is_local(piece)
         found.append(NewData(output.names[number], piece.name, section, piece.size, local, why))
     return found
+
+
+def _callbacks(
+    comparison: Comparison, selection: Selection, output: Output, markers: Markers
+) -> list[PatchCallback]:
+    """The callbacks in the output; one that the original has as well is a reference there."""
+    patched, correlation = comparison.patched, comparison.correlation
+    found = []
+    for callback in markers.callbacks:
+        if callback.piece in selection.included:
+            name = output.names.get(callback.number)
+            if name is None:
+                name = comparison.original.pieces[correlation.to_original[callback.number]].name
+            section = patched.section_of(patched.pieces[callback.piece]).name
+            found.append(PatchCallback(callback.kind, name, section))
+    return found
+
+
+def _marker_notes(comparison: Comparison, selection: Selection, markers: Markers) -> Iterator[str]:
+    """What markers in the source did, and those that did nothing."""
+    patched = comparison.patched
+    for number, why in selection.ignored.items():
+        yield f"{patched.pieces[number].name}: left as the kernel has it, as the source says ({why.text})"
+    for name in sorted(markers.sections):
+        yield f"{name}: changes in this section are not counted, as the source says"
+    for number, place in markers.functions.items():
+        if number not in selection.ignored:
+            yield f"{place}: the function {patched.pieces[number].name} is to be ignored, and does not change"
+    for number, place in markers.forced.items():
+        if number not in selection.reasons:
+            yield f"{place}: the function {patched.pieces[number].name} is to be forced, and does not change"
 
 
 def _removed(comparison: Comparison) -> list[str]:
@@ -152,12 +229,9 @@ def _notes(comparison: Comparison, selection: Selection, options: Options) -> tu
             notes.append(f"{name}: an entry size is given, but the object has no such section")
     if not selection.included:
         return tuple(notes)
-    dropped = _dropped_tables(patched, selection)
-    for name in sorted(dropped[Use.OBJTOOL]):
+    for name in sorted(_left_to_objtool(patched)):
         notes.append(f"{name}: left out, objtool makes it anew when the module is linked")
-    for name in sorted(dropped[Use.DROP]):
-        table = table_of(name)
-        notes.append(f"{name}: left out ({table.purpose if table is not None else ''})")
+    notes += local_calls(comparison, selection)
     for number in selection.reasons:
         old = correlation.to_original.get(number)
         if old is not None and is_weak(original, original.pieces[old]):
@@ -176,11 +250,9 @@ def _notes(comparison: Comparison, selection: Selection, options: Options) -> tu
     return tuple(notes)
 
 
-def _dropped_tables(patched: Anatomy, selection: Selection) -> dict[Use, set[str]]:
+def _left_to_objtool(patched: Anatomy) -> Iterator[str]:
     """Tables whose entries about shipped code are not shipped."""
-    dropped: dict[Use, set[str]] = {Use.OBJTOOL: set(), Use.DROP: set()}
-    for section in patched.object.sections:
-        table = table_of(section.name) if section.size else None
-        if table is not None and table.use in dropped:
-            dropped[table.use].add(section.name)
-    return dropped
+    for name in {section.name for section in patched.object.sections if section.size}:
+        table = patched.machine.table(name)
+        if table is not None and table.use is Use.OBJTOOL:
+            yield name

@@ -16,15 +16,18 @@ from dataclasses import dataclass
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
 from kbuild_py.delta.entries import EntrySizes
-from kbuild_py.delta.machine import Branch, Decoded, Machine, decode, machine
-from kbuild_py.delta.sections import ALTERNATIVES, PATCHABLE, REPLACEMENT_LENGTH, Role, role_of
+from kbuild_py.delta.machine import Branch, Machine, machine
+from kbuild_py.delta.sections import TOC, TOC_ENTRY, Role, has_code, role_of
+from kbuild_py.delta.tables import PATCHABLE, REPLACEMENTS, Base, Table
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import SHN_ABS, ObjectFile, Relocation, Section, Symbol
+
+_MAPPED = 1 << 31  # x86: -__START_KERNEL_map, as far as it fits into 32 bits
 
 
 def dissect(obj: ObjectFile, sizes: EntrySizes) -> Anatomy:
     """Cut `obj` into pieces and resolve its relocations.  `UserError` for a processor that is not known."""
-    return _Dissection(obj, machine(obj.machine, obj.path), sizes).run()
+    return _Dissection(obj, machine(obj), sizes).run()
 
 
 @dataclass(slots=True)
@@ -44,48 +47,79 @@ class _Dissection:
         self.obj = obj
         self.machine = processor
         self.sizes = sizes
-        self.roles = tuple(role_of(section) for section in obj.sections)
+        self.roles = tuple(role_of(section, processor.tables) for section in obj.sections)
         self.symbols_in: dict[int, list[Symbol]] = defaultdict(list)
         for symbol in obj.symbols:
             if symbol.section > 0 and symbol.type not in (elf.STT_SECTION, elf.STT_FILE):
                 self.symbols_in[symbol.section].append(symbol)
         self.relocations: dict[int, list[Relocation]] = {}
         self.branches: dict[int, list[Branch]] = {}
-        self.distance: dict[int, dict[int, int]] = {}
+        self.bias: dict[int, dict[int, int]] = {}
         self.patchable: dict[int, set[int]] = defaultdict(set)
         self.undecoded: set[int] = set()
         self.notes: list[str] = []
         self.entry_sizes: dict[int, int] = {}
         self.first: dict[int, int] = {}  # section -> its first piece
         self.empty: dict[tuple[int, int], int] = {}  # (section, field) with an empty target -> its section
+        self.named: dict[int, tuple[_Extent, ...]] = {}
+        self.gap_branches: set[tuple[int, int]] = set()  # (section, field) of branches in unnamed code
+        self.ends: set[tuple[int, int]] = set()  # (section, field) that names the end of a stretch
 
     def run(self) -> Anatomy:
-        ignored = self.machine.ignored
+        processor, ignored = self.machine, self.machine.ignored
         for section in self.obj.sections:
             if self.roles[section.index] is Role.IGNORED:
                 continue
             kept = [relocation for relocation in section.relocations if relocation.type not in ignored]
             self.relocations[section.index] = sorted(kept, key=lambda relocation: relocation.offset)
             if self.roles[section.index] is Role.TABLE and section.size:
-                size = self.sizes.of(section, self.relocations[section.index], self.notes)
+                table, relocations = processor.table(section.name), self.relocations[section.index]
+                size = self.sizes.of(section, relocations, self.notes, self.obj, table)
                 self.entry_sizes[section.index] = size
+                if table is not None:
+                    self._find_bases(section, table, size)
         self._find_patchable()
         extents = {
             index: self._named(index)
             for index, role in enumerate(self.roles)
-            if role in (Role.CODE, Role.INIT, Role.DATA, Role.BSS, Role.RODATA, Role.REGISTRY)
+            if role in (Role.CODE, Role.INIT, Role.DATA, Role.BSS, Role.RODATA, Role.REGISTRY, Role.MARKER)
         }
         for index, section in enumerate(self.obj.sections):
             if section.flags & elf.SHF_EXECINSTR and index in extents:
                 self._decode(section, extents[index])
+        self.named = {index: tuple(found) for index, found in extents.items()}
         self._add_stretches(extents)
         return self._anatomy(extents)
+
+    def _find_bases(self, section: Section, table: Table, size: int) -> None:
+        """Remember by how much the addends of a table's fields are larger than what they reach."""
+        relocations = self.relocations[section.index]
+        if table.base is Base.ENTRY or (table.base is Base.EITHER and self._counts_from_entry(section, size)):
+            self.bias[section.index] = {r.offset: -(r.offset % size) for r in relocations}
+        self.ends.update((section.index, r.offset) for r in relocations if r.offset % size in table.ends)
+
+    def _counts_from_entry(self, section: Section, size: int) -> bool:
+        """Whether fields point to the beginnings of strings only if distances count from the entry."""
+        starts: dict[int, set[int]] = {}
+        votes = 0
+        for relocation in self.relocations[section.index]:
+            column, symbol = relocation.offset % size, self.obj.symbols[relocation.symbol]
+            if not column or symbol.section <= 0 or not self.machine.is_pc_relative(relocation.type):
+                continue
+            place = symbol.value + relocation.addend
+            if self.roles[symbol.section] is not Role.STRINGS:
+                continue
+            if symbol.section not in starts:
+                starts[symbol.section] = set(_string_starts(self.obj.sections[symbol.section]))
+            known = starts[symbol.section]
+            votes += (place - column in known) - (place in known)
+        return votes > 0
 
     def _find_patchable(self) -> None:
         """Where ftrace's own padding starts, which may be before the function's symbol."""
         for section in self.obj.sections:
             if section.name == PATCHABLE:
-                for relocation in self.relocations[section.index]:
+                for relocation in self.relocations.get(section.index, ()):
                     symbol = self.obj.symbols[relocation.symbol]
                     self.patchable[symbol.section].add(symbol.value + relocation.addend)
 
@@ -117,9 +151,8 @@ class _Dissection:
             self._add_padding(index, extents)
         return extents
 
-    @staticmethod
-    def _makes_piece(symbol: Symbol, code: bool) -> bool:
-        if symbol.name.startswith(".L") or not symbol.name:
+    def _makes_piece(self, symbol: Symbol, code: bool) -> bool:
+        if not symbol.name or symbol.name.startswith(".L") or self.machine.label(symbol.name):
             return False
         if not code:
             return True
@@ -146,25 +179,42 @@ class _Dissection:
     def _decode(self, section: Section, extents: list[_Extent]) -> None:
         """Find where instructions with relocated fields end, and branches between functions."""
         fields = [relocation.offset for relocation in self.relocations.get(section.index, ())]
-        distance: dict[int, int] = {}
+        bias: dict[int, int] = {}
         branches: list[Branch] = []
+        decode, unnamed = self.machine.decode, self.machine.subsections
         stretches = [(extent.start, extent.end) for extent in extents] or [(0, section.size)]
         for start, end in stretches:
             inner = fields[bisect_left(fields, start) : bisect_left(fields, end)]
-            decoded: Decoded = decode(section.data, start, end, inner, branches=len(extents) > 1)
-            distance.update(decoded.distance)
-            branches += (branch for branch in decoded.branches if 0 <= branch.target < section.size)
+            decoded = decode(section.data, start, end, inner, branches=unnamed or len(extents) > 1)
+            bias.update(decoded.bias)
+            branches += decoded.branches
             if not decoded.complete:
                 self.undecoded.add(section.index)
-        self.distance[section.index] = distance
-        self.branches[section.index] = branches
+        for start, end in self._gaps(section, extents) if unnamed and extents else ():
+            inner = fields[bisect_left(fields, start) : bisect_left(fields, end)]
+            for place in range(start, end - 3, 4):  # Each alone, so that every branch leaves its stretch.
+                if place not in inner:
+                    found = decode(section.data, place, place + 4, (), branches=True).branches
+                    self.gap_branches.update((section.index, branch.field) for branch in found)
+                    branches += found
+        self.bias[section.index] = bias
+        self.branches[section.index] = [b for b in branches if 0 <= b.target < section.size]
 
     def _bias(self, section: int, relocation: Relocation) -> int:
-        """What the assembler took off the addend of a pc-relative field (see machine.py)."""
-        if relocation.type not in self.machine.pc_relative or section not in self.distance:
+        """What to add to the addend of a pc-relative field to get its target (see machine/kinds.py)."""
+        if section not in self.bias or not self.machine.is_pc_relative(relocation.type):
             return 0
-        width = self.machine.width.get(relocation.type, 4)
-        return self.distance[section].get(relocation.offset, width)
+        width = self.machine.relocations[relocation.type].width if self.machine.from_end else 0
+        return self.bias[section].get(relocation.offset, width)
+
+    def _within(self, section: int, offset: int) -> int:
+        """Where in the section the thing lies that code means with `offset`.
+
+        A physical address is a symbol's less where the kernel is mapped, and what is left of that is an
+        addend of 2^31.
+        """
+        size = self.obj.sections[section].size
+        return offset - _MAPPED if offset > size and _MAPPED <= offset <= _MAPPED + size else offset
 
     # --- unnamed pieces -------------------------------------------------------------------------------
 
@@ -177,30 +227,57 @@ class _Dissection:
                 if symbol.section > 0:
                     if symbol.type == elf.STT_SECTION:
                         reach = relocation.addend + self._bias(index, relocation)
-                        yield symbol.section, symbol.value + reach
+                        yield symbol.section, self._within(symbol.section, symbol.value + reach)
                     else:
                         yield symbol.section, symbol.value
         for index, branches in self.branches.items():
             for branch in branches:
-                yield index, branch.target
+                if (index, branch.field) not in self.gap_branches or self._is_named(index, branch.target):
+                    yield index, branch.target
 
     def _replacements(self) -> Iterator[tuple[int, int]]:
         """(section, offset) at which replacements of alternatives end; remembers the empty ones."""
         for index, size in self.entry_sizes.items():
             section = self.obj.sections[index]
-            place = REPLACEMENT_LENGTH.get(size)
-            if section.name != ALTERNATIVES or place is None:
+            table = self.machine.table(section.name)
+            if table is not None and size in table.lengths:
+                yield from self._by_length(section, size, table.lengths[size])
+            elif table is not None and table.ends:
+                self._by_ends(section)
+
+    def _by_length(self, section: Section, size: int, place: int) -> Iterator[tuple[int, int]]:
+        for relocation in self.relocations[section.index]:
+            symbol = self.obj.symbols[relocation.symbol]
+            start, field = divmod(relocation.offset, size)
+            if not field or start * size + place >= section.size or symbol.section not in self.named:
                 continue
-            for relocation in self.relocations[index]:
-                symbol = self.obj.symbols[relocation.symbol]
-                start, field = divmod(relocation.offset, size)
-                if not field or start * size + place >= section.size or symbol.section <= 0:
-                    continue
-                length = section.data[start * size + place]
-                if length:
-                    yield symbol.section, symbol.value + relocation.addend + length
-                else:
-                    self.empty[index, relocation.offset] = symbol.section
+            if symbol.section == section.index:
+                continue  # the field's own place, which is subtracted
+            length = section.data[start * size + place]
+            if length:
+                yield symbol.section, symbol.value + relocation.addend + length
+            elif self.obj.sections[symbol.section].name.startswith(REPLACEMENTS):
+                self.empty[section.index, relocation.offset] = symbol.section
+
+    def _by_ends(self, section: Section) -> None:
+        """A field that names an end follows the one that names the beginning."""
+        previous, previous_field = (0, 0), 0
+        for relocation in self.relocations[section.index]:
+            symbol = self.obj.symbols[relocation.symbol]
+            reached = symbol.section, symbol.value + relocation.addend + self._bias(section.index, relocation)
+            field = section.index, relocation.offset
+            replaced = reached[0] in self.named and self.obj.sections[reached[0]].name.startswith(
+                REPLACEMENTS
+            )
+            if field in self.ends and reached == previous and replaced:
+                self.empty[field] = self.empty[section.index, previous_field] = reached[0]
+            previous, previous_field = reached, relocation.offset
+
+    def _is_named(self, index: int, offset: int) -> bool:
+        """A symbol's stretch has this offset of the section."""
+        named = self.named[index]
+        position = bisect_right(named, offset, key=lambda extent: extent.start) - 1
+        return position >= 0 and offset < named[position].end
 
     def _add_stretches(self, extents: dict[int, list[_Extent]]) -> None:
         """Make pieces of what references reach and no symbol names."""
@@ -211,9 +288,10 @@ class _Dissection:
         for index, offset in (*self._targets(), *self._replacements()):
             if index in extents:
                 cuts[index].add(offset)
+        empty = set(self.empty.values())
         for index, offsets in cuts.items():
             section = self.obj.sections[index]
-            code = bool(section.flags & elf.SHF_EXECINSTR)
+            code = has_code(section)
             named = extents[index]
             ordered = sorted(offsets)
             found: list[_Extent] = []
@@ -224,7 +302,7 @@ class _Dissection:
                 for position, cut in enumerate(inner):
                     stop = inner[position + 1] if position + 1 < len(inner) else end
                     found.append(_Extent(cut, stop, 0, cut))
-            if index in self.empty.values():
+            if index in empty:
                 found.append(_Extent(0, 0, 0, 0))
             extents[index] = sorted([*named, *found], key=lambda extent: (extent.start, extent.end))
 
@@ -257,7 +335,7 @@ class _Dissection:
             elif role is Role.STRINGS:
                 self._cut(pieces, section, Kind.STRING, _string_starts(section))
             elif role is Role.CONSTANTS:
-                self._cut(pieces, section, Kind.CONSTANT, range(0, section.size, section.entsize))
+                self._cut(pieces, section, Kind.CONSTANT, _constants(section))
             elif index in self.entry_sizes:
                 self._cut(pieces, section, Kind.ENTRY, range(0, section.size, self.entry_sizes[index]))
             by_section.append(tuple(range(first, len(pieces))))
@@ -322,12 +400,14 @@ class _Dissection:
                 continue
             raw = symbol.value + addend
             empty = self.empty.get((index, offset))
-            if empty is not None:
+            if empty is not None and empty == symbol.section:
                 number = self.first[empty]
-                found.append(Link(offset, kind, symbol.index, pieces[number].start, number, "", 0))
+                found.append(Link(offset, kind, 0, pieces[number].start - bias, number, "", 0))
                 continue
-            if symbol.type == elf.STT_SECTION:
-                target = locate(symbol.section, raw + bias)
+            if (index, offset) in self.ends:
+                target = locate(symbol.section, raw + bias - 1)
+            elif symbol.type == elf.STT_SECTION:
+                target = locate(symbol.section, self._within(symbol.section, raw + bias))
             else:
                 target = homes.get(symbol.index, NOWHERE)
             if target == NOWHERE:
@@ -340,10 +420,14 @@ class _Dissection:
                 found.append(Link(offset, kind, symbol.index, raw, target, "", at))
         for branch in self.branches.get(index, ()):
             target = locate(index, branch.target)
-            if target != NOWHERE:
-                at = branch.target - pieces[target].base
-                kind = self.machine.short_branch if branch.width == 1 else self.machine.branch
-                found.append(Link(branch.field, kind, 0, branch.target - branch.width, target, "", at))
+            if target in (NOWHERE, locate(index, branch.field)):
+                continue
+            at = branch.target - pieces[target].base
+            # Who applies the relocation adds the way to the local entry point by itself.
+            if at and at == self.machine.local_entry(symbols[pieces[target].symbol].visibility):
+                at = 0
+            raw = pieces[target].base + at + branch.addend
+            found.append(Link(branch.field, branch.type, 0, raw, target, "", at))
         found.sort(key=lambda link: link.offset)
         return iter(found)
 
@@ -365,6 +449,10 @@ class _Locator:
         if not starts:
             return NOWHERE
         return self.by_section[section][max(bisect_right(starts, offset) - 1, 0)]
+
+
+def _constants(section: Section) -> range:
+    return range(0, section.size, section.entsize if section.name != TOC else TOC_ENTRY)
 
 
 def _string_starts(section: Section) -> list[int]:

@@ -14,11 +14,13 @@ end (`.parainstructions`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kbuild_py.delta.sections import table_of
-from kbuild_py.elf.object import Relocation, Section
+from kbuild_py.delta.tables import Table
+from kbuild_py.elf import constants as elf
+from kbuild_py.elf.object import ObjectFile, Relocation, Section
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,33 +29,69 @@ class EntrySizes:
 
     given: Mapping[str, int] = field(default_factory=dict)
 
-    def of(self, section: Section, relocations: Sequence[Relocation], notes: list[str]) -> int:
+    def of(
+        self,
+        section: Section,
+        relocations: Sequence[Relocation],
+        notes: list[str],
+        obj: ObjectFile | None = None,
+        table: Table | None = None,
+    ) -> int:
         """The entry size of a table in bytes; 0 when the table is empty.
 
-        `relocations` are ordered by offset.  A given size that the object contradicts is reported in
-        `notes`, and the object wins.
+        `relocations` are ordered by offset; `table` is what is known of such tables.  A given size that the
+        object contradicts is reported in `notes`, and the object wins.
         """
         if not section.size:
             return 0
+        relocations = _one_a_place(relocations)
         offsets = [relocation.offset for relocation in relocations]
+        columns = [_reaches_code(obj, relocation) for relocation in relocations] if obj is not None else []
         given = self.given.get(section.name)
-        if given is not None and not fits(given, section.size, offsets):
-            found = self._found(section, offsets)
-            notes.append(
-                f"{section.name}: the entry size {given} given for it contradicts the object, whose "
-                f"relocations repeat every {found} bytes; {found} is used"
-            )
-            given = None
-        return given if given is not None else self._found(section, offsets)
-
-    @staticmethod
-    def _found(section: Section, offsets: Sequence[int]) -> int:
-        table = table_of(section.name)
-        for size in table.sizes if table is not None else ():
-            if fits(size, section.size, offsets):
-                return size
+        known, first = (table.sizes, table.first) if table is not None else ((), 0)
+        fitting = [size for size in known if fits(size, section.size, offsets, first)]
         repeat = period(offsets)
-        return repeat if fits(repeat, section.size, offsets) else section.size
+        if not fitting:
+            fitting = [repeat if fits(repeat, section.size, offsets, first) else section.size]
+        found = min(fitting, key=lambda size: (_mixed(size, offsets, columns), size))
+        if given is None:
+            return found
+        possible = fits(given, section.size, offsets, first) and (
+            given <= section.size or found > section.size
+        )
+        if possible and _mixed(given, offsets, columns) <= _mixed(found, offsets, columns):
+            return given
+        notes.append(
+            f"{section.name}: the entry size {given} given for it contradicts the object, whose entries have "
+            f"{found} bytes; {found} is used"
+        )
+        return found
+
+
+def _one_a_place(relocations: Sequence[Relocation]) -> list[Relocation]:
+    """The first relocation of each place: a difference has two."""
+    return list({relocation.offset: relocation for relocation in reversed(relocations)}.values())[::-1]
+
+
+def _reaches_code(obj: ObjectFile, relocation: Relocation) -> bool:
+    where = obj.symbols[relocation.symbol].section
+    return where > 0 and bool(obj.sections[where].flags & elf.SHF_EXECINSTR)
+
+
+def _mixed(size: int, offsets: Sequence[int], columns: Sequence[bool]) -> int:
+    """How badly a size groups a table's fields: fields that reach code where most in their column do not.
+
+    Where every word is a relocated field, any grouping has the right offsets.  But in one of 8 bytes for
+    (instruction, fixup, handler) the handlers wander through both columns.
+    """
+    if not columns:
+        return 0
+    total: Counter[int] = Counter()
+    code: Counter[int] = Counter()
+    for offset, reaches in zip(offsets, columns, strict=True):
+        total[offset % size] += 1
+        code[offset % size] += reaches
+    return sum(min(code[place], count - code[place]) for place, count in total.items())
 
 
 def period(offsets: Sequence[int]) -> int:
@@ -66,11 +104,12 @@ def period(offsets: Sequence[int]) -> int:
     return 0
 
 
-def fits(size: int, total: int, offsets: Sequence[int]) -> bool:
+def fits(size: int, total: int, offsets: Sequence[int], first: int = 0) -> bool:
     """An array of entries of `size` bytes, `total` bytes in all, can have relocations at `offsets`.
 
-    Each entry must begin with a relocated field and have the fields that the first one has; a table that
-    is nothing but relocated fields may be grouped in any way, another one only as its pattern repeats.
+    Each entry must have its first relocated field at `first`, and the fields that the first entry has; a
+    table that is nothing but relocated fields may be grouped in any way, another one only as its pattern
+    repeats.
     """
     if size <= 0 or (total > size and not offsets):
         return False
@@ -82,7 +121,7 @@ def fits(size: int, total: int, offsets: Sequence[int]) -> bool:
         if not (dense and size % repeat == 0):
             return False
     pattern = [offset for offset in offsets if offset < size]
-    if not pattern or pattern[0] != 0:
+    if not pattern or pattern[0] != first:
         return False
     expected = 0
     for base in range(0, total, size):

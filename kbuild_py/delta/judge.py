@@ -8,21 +8,31 @@ instead stands in `rules.py`.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 
 from kbuild_py.delta import names, rules
-from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
+from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece, Place
 from kbuild_py.delta.compare import Comparison, describe
-from kbuild_py.delta.model import Status, Verdict
+from kbuild_py.delta.model import Options, Status, Verdict
+from kbuild_py.delta.origins import Origins
+from kbuild_py.delta.outside import is_traced, outside
+from kbuild_py.delta.registries import CRC, changed_registries, crc_cause, rule_of
 from kbuild_py.delta.rules import Rule
-from kbuild_py.delta.sections import NOINSTR, PERCPU, Role, Use, is_init, table_of
+from kbuild_py.delta.sections import NOINSTR, PERCPU, Role, is_init
 from kbuild_py.delta.select import Selection, is_shipped
+from kbuild_py.delta.tables import Use
+from kbuild_py.delta.toc import sibling_calls
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import SHN_ABS, SHN_COMMON, SHN_UNDEF, SHN_X86_64_LCOMMON, ObjectFile
 
 _DATA = (Role.DATA, Role.BSS, Role.RODATA)
-_EXPORT_SECTIONS = ("__ksymtab", "___ksymtab", "__kcrctab", "___kcrctab", ".export_symbol", "__kflagstab")
-_MODULE_INFO_SECTIONS = (".modinfo", "__param", "__modver", ".gnu.linkonce.this_module", "__versions")
+# Names that the macros of system calls make (include/linux/syscalls.h, asm/syscall_wrapper.h).
+_SYSCALL = re.compile(
+    r"(__(do|se)_(compat_)?sys|__(x64|x32|ia32|arm64|s390x?|riscv|powerpc)_(compat_)?sys"
+    r"|(compat_)?SyS|(C_)?SYSC|sys)_"
+)
 _COMMON = (SHN_COMMON, SHN_X86_64_LCOMMON)
 
 
@@ -38,26 +48,53 @@ def source_files(obj: ObjectFile) -> tuple[str, ...]:
     return tuple(sorted(found - {""}))
 
 
-def judge(comparison: Comparison, selection: Selection) -> tuple[Verdict, ...]:
-    """All verdicts about a pair of objects, each once, in the order of the rules below."""
-    found: dict[tuple[str, str], Verdict] = {}
+def judge(
+    comparison: Comparison, selection: Selection, options: Options, origins: Origins
+) -> tuple[Verdict, ...]:
+    """All verdicts about a pair of objects, each once, in the order of the rules below.
+
+    origins: of the original object
+    """
+    found: dict[tuple[str, Place | str], Verdict] = {}
+    for verdict in _never_patched(comparison, selection, options, origins):
+        found[verdict.rule.name, verdict.place] = verdict
     for predicate in (
         _changed_data,
         _changed_init,
-        _changed_registries,
+        changed_registries,
         _moved_functions,
         _folded_functions,
-        _not_redirectable,
         _lost_statics,
         _ambiguous,
+        _two_things,
         _symbols_without_place,
         _bad_references,
+        sibling_calls,
         _unknown_tables,
         _table_entries,
     ):
         for verdict in predicate(comparison, selection):
             found.setdefault((verdict.rule.name, verdict.place), verdict)
+    for verdict in _not_redirectable(comparison, selection, origins):
+        found.setdefault((verdict.rule.name, verdict.place), verdict)
+    for verdict in _unresolved(comparison, selection, options):
+        found.setdefault((verdict.rule.name, verdict.place), verdict)
     return tuple(found.values())
+
+
+def _never_patched(
+    comparison: Comparison, selection: Selection, options: Options, origins: Origins
+) -> Iterator[Verdict]:
+    """The file is linked into the kernel, and its code is the one that runs."""
+    original = comparison.original
+    if not selection.reasons:
+        return
+    what = outside(original, origins.units)
+    if what:
+        yield Verdict(rules.NEVER_PATCHED, original.object.path, f"the file is {what}")
+    if options.archive:
+        cause = f"the object is a member of the library {options.archive} (lib-y)"
+        yield Verdict(rules.NEVER_PATCHED, original.object.path, cause)
 
 
 # --- existing data --------------------------------------------------------------------------------------
@@ -81,7 +118,11 @@ def _changed_data(comparison: Comparison, selection: Selection) -> Iterator[Verd
         elif old.size != new.size:
             cause = f"'{name}' has {new.size} bytes instead of {old.size}"
             yield Verdict(rules.CHANGED_SIZE, place, cause)
-        elif not comparison.equal(old, new):
+        elif comparison.equal(old, new):
+            continue
+        elif name.startswith(CRC):
+            yield Verdict(rules.CHANGED_EXPORT, place, crc_cause(name))
+        else:
             yield Verdict(rules.CHANGED_DATA, place, f"the initial value of '{name}' changed")
 
 
@@ -108,48 +149,6 @@ def _changed_init(comparison: Comparison, selection: Selection) -> Iterator[Verd
             detail = f": {why.text}" if piece.kind is Kind.FUNCTION else ""
             cause = f"the {what} '{piece.name}' in {section} changed{detail}"
             yield Verdict(rules.CHANGED_INIT, patched.place(piece, piece.base), cause)
-
-
-def _changed_registries(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
-    """What is read at build, boot or load time must be the same in both."""
-    original, patched, correlation = comparison.original, comparison.patched, comparison.correlation
-    for piece in patched.pieces:
-        if patched.role(piece) is not Role.REGISTRY or piece.kind not in (Kind.OBJECT, Kind.STRETCH):
-            continue
-        section, old = patched.section_of(piece).name, correlation.to_original.get(piece.number)
-        place, what = patched.place(piece, piece.start), f"'{piece.name}'" if piece.name else "an entry"
-        if old is None:
-            if not names.per_copy(piece.name or "."):
-                yield Verdict(_registry_rule(section), place, f"{what} in {section} is new")
-        elif not comparison.equal(original.pieces[old], piece):
-            yield Verdict(_registry_rule(section), place, f"{what} in {section} changed")
-    for piece in original.pieces:
-        if original.role(piece) is not Role.REGISTRY or piece.kind not in (Kind.OBJECT, Kind.STRETCH):
-            continue
-        if piece.number not in correlation.to_patched and not names.per_copy(piece.name or "."):
-            section = original.section_of(piece).name
-            what = f"'{piece.name}'" if piece.name else "an entry"
-            place = original.place(piece, piece.start)
-            yield Verdict(_registry_rule(section), place, f"{what} in {section} is gone")
-    yield from _changed_crcs(comparison)
-
-
-def _registry_rule(section: str) -> Rule:
-    if section.startswith(_EXPORT_SECTIONS):
-        return rules.CHANGED_EXPORT
-    if section.startswith(_MODULE_INFO_SECTIONS):
-        return rules.CHANGED_MODULE_INFO
-    return rules.CHANGED_REGISTRY
-
-
-def _changed_crcs(comparison: Comparison) -> Iterator[Verdict]:
-    """Versions of exports, where the object has them as absolute symbols."""
-    before = {s.name: s.value for s in comparison.original.object.symbols if s.name.startswith("__crc_")}
-    for symbol in comparison.patched.object.symbols:
-        if symbol.name in before and symbol.section < 0 and symbol.value != before[symbol.name]:
-            name = symbol.name.removeprefix("__crc_")
-            cause = f"the version (CRC) of the export '{name}' changed: a type that it uses is different"
-            yield Verdict(rules.CHANGED_EXPORT, comparison.patched.object.path, cause)
 
 
 # --- functions ------------------------------------------------------------------------------------------
@@ -191,7 +190,7 @@ def _homes_by_name(anatomy: Anatomy) -> dict[str, int]:
     }
 
 
-def _not_redirectable(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+def _not_redirectable(comparison: Comparison, selection: Selection, origins: Origins) -> Iterator[Verdict]:
     """Each changed function has a place where ftrace hooks it, or callers that have."""
     original, patched = comparison.original, comparison.patched
     for number, reasons in selection.reasons.items():
@@ -208,10 +207,23 @@ def _not_redirectable(comparison: Comparison, selection: Selection) -> Iterator[
         elif number in selection.carried.obstacles:
             obstacle = selection.carried.obstacles[number]
             cause = (
-                f"'{old.name}' changed ({why}), and has no call for ftrace at its start; patching its "
-                f"callers is not enough: {obstacle}"
+                f"'{old.name}' changed ({why}), and has no call for ftrace at its start "
+                f"({_why_untraced(original, old, origins)}); patching its callers is not enough: {obstacle}"
             )
             yield Verdict(rules.NO_FENTRY, original.place(old, old.base), cause)
+
+
+def _why_untraced(original: Anatomy, piece: Piece, origins: Origins) -> str:
+    """Why the compiler put no call for ftrace into a function, as far as the object tells."""
+    if _SYSCALL.match(piece.name):
+        return "it is a wrapper that SYSCALL_DEFINE() makes, which is inline or notrace"
+    if not is_traced(original):
+        return "no function of this file has one: the file is compiled without ftrace"
+    if not piece.symbol or original.symbol_of(piece).type == elf.STT_NOTYPE:
+        return "it is written in assembly"
+    if origins.is_inline(piece.section, piece.base):
+        return "it is inline in the source, which in a kernel means notrace, and is not inlined everywhere"
+    return "it is notrace, or inline and not inlined everywhere"
 
 
 def _lost_statics(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
@@ -231,6 +243,43 @@ def _ambiguous(comparison: Comparison, selection: Selection) -> Iterator[Verdict
         piece = patched.pieces[number]
         cause = f"there are several '{piece.name}', and it cannot be told which is which"
         yield Verdict(rules.AMBIGUOUS, patched.place(piece, piece.base), cause)
+
+
+def _two_things(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
+    """A name that shipped code refers to in the kernel means one thing there."""
+    original, patched = comparison.original, comparison.patched
+    count = Counter(p.name for p in original.pieces if p.kind in (Kind.FUNCTION, Kind.OBJECT))
+    static = {p.name for p in original.pieces if p.name and p.symbol and original.is_local(p)}
+    for piece, link in _shipped_links(patched, selection):
+        place = patched.place(piece, link.offset)
+        if link.piece == NOWHERE:
+            symbol = patched.object.symbols[link.symbol]
+            if symbol.section == SHN_UNDEF and symbol.name in static:
+                cause = f"'{symbol.name}' is one of another file, and the original has a static one"
+                yield Verdict(rules.AMBIGUOUS, place, cause)
+        elif link.piece not in selection.included:
+            old = comparison.correlation.to_original.get(link.piece)
+            name = original.pieces[old].name if old is not None else ""
+            if name and count[name] > 1:
+                cause = f"the original has {count[name]} symbols '{name}': which is meant is not known"
+                yield Verdict(rules.AMBIGUOUS, place, cause)
+
+
+def _unresolved(comparison: Comparison, selection: Selection, options: Options) -> Iterator[Verdict]:
+    """What shipped code needs from the kernel is there."""
+    if options.known is None:
+        return
+    patched = comparison.patched
+    before = {symbol.name for symbol in comparison.original.object.symbols}
+    for piece, link in _shipped_links(patched, selection):
+        symbol = patched.object.symbols[link.symbol]
+        if link.piece != NOWHERE or symbol.section != SHN_UNDEF or not symbol.name:
+            continue
+        weak = symbol.bind == elf.STB_WEAK
+        exported = options.exports is not None and symbol.name in options.exports
+        if not (weak or exported or symbol.name in options.known or symbol.name in before):
+            cause = f"the kernel has no symbol '{symbol.name}'"
+            yield Verdict(rules.UNRESOLVED, patched.place(piece, link.offset), cause)
 
 
 def _symbols_without_place(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
@@ -260,13 +309,13 @@ def _bad_references(comparison: Comparison, selection: Selection) -> Iterator[Ve
     patched, machine = comparison.patched, comparison.patched.machine
     for piece, link in _shipped_links(patched, selection):
         place = patched.place(piece, link.offset)
-        reason = machine.unsupported.get(link.type)
+        reason = machine.refusal(link.type)
         if link.type == machine.short_branch and not link.symbol:
             cause = f"'{piece.name}' branches to {describe(patched, link)} over a distance of one byte"
             yield Verdict(rules.SHORT_BRANCH, place, cause)
         elif reason is not None:
-            yield Verdict(rules.UNSUPPORTED_RELOCATION, place, f"relocation type {link.type} {reason}")
-        if piece.section in patched.undecoded and link.type in machine.pc_relative:
+            yield Verdict(rules.UNSUPPORTED_RELOCATION, place, f"relocation type {reason}")
+        if piece.section in patched.undecoded and machine.is_pc_relative(link.type):
             name = piece.name or "unnamed code"
             cause = f"'{name}' has instructions that cannot be decoded"
             yield Verdict(rules.UNDECODED, patched.place(piece, piece.start), cause)
@@ -292,7 +341,7 @@ def _bad_references(comparison: Comparison, selection: Selection) -> Iterator[Ve
 def _missing_rule(section: str) -> Rule:
     if is_init(section):
         return rules.NEW_INIT_REFERENCE
-    return _registry_rule(section)
+    return rule_of(section)
 
 
 # --- tables ---------------------------------------------------------------------------------------------
@@ -321,7 +370,7 @@ def _table_entries(comparison: Comparison, selection: Selection) -> Iterator[Ver
         if piece.kind is not Kind.ENTRY:
             continue
         section = patched.section_of(piece).name
-        table = table_of(section)
+        table = patched.machine.table(section)
         if table is None or table.use is not Use.MEANING:
             continue
         for link in patched.links_of(piece):

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the diff answers: a `Delta` (what to ship, and why) or `Verdicts` (why not).
 
-Both are plain data.  Text for people is made from them at the edge (`kbuild_py/cli.py`), JSON by
-`to_json`; nothing is decided there any more.
+Both are plain data.  Text for people is made from them by `report.py`, JSON by `to_json`; nothing is decided
+there any more.  These classes are also the declaration that the JSON Schema is made from (schema.py), and
+their docstrings its descriptions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
+from kbuild_py.delta.anatomy import Place
 from kbuild_py.delta.rules import Rule
 from kbuild_py.elf.object import ObjectFile
 from kbuild_py.errors import Problem
+
+FORMAT = 1  # of the JSON; a change that breaks readers makes it 2
 
 
 class Status(Enum):
@@ -38,6 +42,7 @@ class Cause(Enum):
     NEW = "new"  # the original does not have it
     CLONE = "clone"  # the compiler made a clone that the original does not have
     DEAD_END = "dead-end"  # it is unchanged, and copied for the sake of objtool (deadend.py)
+    INLINE = "inline"  # what differs is code of a function that it inlines
     CALLS = "calls"  # it calls a changed function that cannot be redirected
 
 
@@ -48,6 +53,24 @@ class Why:
     cause: Cause
     text: str
     offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first instruction that differs between the two versions of a function.
+
+    offset:   from the function's start, in the patched object
+    original, patched: the instructions, with the names of what they reach; empty behind a function's end
+    source, original_source: file and line of each, where debug information says it
+    inlined:  functions whose inlined code one of them is in (the patched one first), outermost first
+    """
+
+    offset: int
+    original: str
+    patched: str
+    source: str
+    original_source: str
+    inlined: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +89,10 @@ class ChangedFunction:
                    their callers carry (carry.py)
     carries:       functions (names in the original) that cannot be redirected and that this one reaches
     size:          bytes of code in the output
+    original_size: bytes of code in the original; 0 for a new function
+    source:        file and line where its code begins, where debug information says it
+    first:         the first instruction that differs; null where no instruction does
+    force_unsafe:  the source says that the stacks need not be looked at (markers.py)
     """
 
     name: str
@@ -80,6 +107,10 @@ class ChangedFunction:
     size: int
     why: tuple[Why, ...]
     carries: tuple[str, ...] = ()
+    force_unsafe: bool = False
+    original_size: int = 0
+    source: str = ""
+    first: Difference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +144,27 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class PatchCallback:
+    """A function that the source wants called when the patch is applied or taken back.
+
+    kind:     "pre_patch", "post_patch", "pre_unpatch", "post_unpatch", "load" or "unload"
+    function: its symbol in the output object
+    section:  the marker's section in the output object, which holds the function's address
+    """
+
+    kind: str
+    function: str
+    section: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """The patch object and the account of it.
 
     object is None when nothing changed.  `functions` are in the order of the patched object.
     removed: functions and variables that the patched object lacks.
     notes: what a patch author should know; none of it stands in the way.
+    imports: namespaces of exports that the output imports.
     """
 
     object: ObjectFile | None
@@ -127,6 +173,8 @@ class Delta:
     references: tuple[Reference, ...]
     removed: tuple[str, ...]
     notes: tuple[str, ...]
+    callbacks: tuple[PatchCallback, ...] = ()
+    imports: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -140,46 +188,23 @@ class Delta:
 
     def to_json(self) -> dict[str, Any]:
         """The account as JSON values; the object itself is not in it."""
-        return {
-            "result": "changed" if self.changed else "unchanged",
-            "functions": [
-                {
-                    "name": function.name,
-                    "original_name": function.original_name,
-                    "patched_name": function.patched_name,
-                    "source_name": function.source_name,
-                    "aliases": list(function.aliases),
-                    "section": function.section,
-                    "status": function.status.value,
-                    "local": function.local,
-                    "replaces": function.replaces,
-                    "carries": list(function.carries),
-                    "size": function.size,
-                    "why": [
-                        {"cause": why.cause.value, "text": why.text, "offset": why.offset}
-                        for why in function.why
-                    ],
-                }
-                for function in self.functions
-            ],
-            "data": [_fields(item) for item in self.data],
-            "references": [_fields(item) for item in self.references],
-            "removed": list(self.removed),
-            "notes": list(self.notes),
-        }
+        account = {name: plain(getattr(self, name)) for name in type(self).__slots__ if name != "object"}
+        return {"format": FORMAT, "result": "changed" if self.changed else "unchanged", **account}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """One reason why this pair of objects cannot become a patch.
 
-    place: object, section and offset, `fork.o(.data.x+0x8)`
-    cause: what is wrong here, one sentence without a full stop
+    place:  object, section and offset, `fork.o(.data.x+0x8)`, or the object alone
+    cause:  what is wrong here, one sentence without a full stop
+    source: file and line in the source, `kernel/fork.c:120`, where debug information says it
     """
 
     rule: Rule
-    place: str
+    place: Place | str
     cause: str
+    source: str = ""
 
     @property
     def anchor(self) -> str:
@@ -188,13 +213,15 @@ class Verdict:
 
     def problem(self) -> Problem:
         """The verdict as the error that a user sees."""
-        return Problem(self.place, f"{self.cause} [{self.rule.name}]", f"{self.rule.remedy} ({self.anchor})")
+        place = f"{self.place}: {self.source}" if self.source else str(self.place)
+        return Problem(place, f"{self.cause} [{self.rule.name}]", f"{self.rule.remedy} ({self.anchor})")
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON values."""
         return {
             "rule": self.rule.name,
-            "place": self.place,
+            "place": str(self.place),
+            "source": self.source,
             "cause": self.cause,
             "remedy": self.rule.remedy,
             "anchor": self.anchor,
@@ -211,18 +238,47 @@ class Verdicts:
     def to_json(self) -> dict[str, Any]:
         """The refusal as JSON values."""
         return {
+            "format": FORMAT,
             "result": "refused",
             "verdicts": [verdict.to_json() for verdict in self.verdicts],
             "notes": list(self.notes),
         }
 
 
+class Exported(Protocol):
+    """Who exports a symbol: "vmlinux" or a module (path without suffix), and in which namespace."""
+
+    @property
+    def module(self) -> str: ...
+
+    @property
+    def namespace(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user may set: entry_sizes, section name -> bytes of a table's entry."""
+    """What the user may set, and what is known of the kernel around the object.
+
+    entry_sizes: section name -> bytes of a table's entry
+    object:      "vmlinux" or the name of the module that the object is linked into; empty when not known
+    exports:     what Module.symvers lists, by symbol; None when not known
+    known:       names of all symbols that the kernel has; None when not known
+    archive:     the library (lib.a) that the object is a member of; empty when it is in none
+    """
 
     entry_sizes: Mapping[str, int] = field(default_factory=dict)
+    object: str = ""
+    exports: Mapping[str, Exported] | None = None
+    known: Set[str] | None = None
+    archive: str = ""
 
 
-def _fields(item: NewData | Reference) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in type(item).__slots__}
+def plain(value: Any) -> Any:
+    """A dataclass, enum or tuple as JSON values."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    if is_dataclass(value):
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+    return value

@@ -18,15 +18,20 @@ from __future__ import annotations
 
 import re
 
-# Clones: the part after the first of these words is the compiler's.
-_CLONE = re.compile(r"\.(isra|constprop|part|cold|lto_priv|localalias|llvm|ctor|clone)(?:\.\d+)+(?=\.|$)")
-_COUNTED = re.compile(r"^(__UNIQUE_ID_|__BTF_ID__|__initcall__|__PASTE_|___addressable_)")
-_STATIC_LOCAL = re.compile(r"^(?P<name>[^.].*?)(?:\.\d+)+$")
+# Of clones and static locals; link-time optimisation adds a suffix where files share a local name.
+_NUMBER = re.compile(r"(\.lto_priv)?\.\d+(?=\.|$)")
+# __UNIQUE_ID_author240, since 6.19 __UNIQUE_ID_author_240; before 4.19 macros numbered by line.
+_COUNTED = re.compile(r"(^|\.)(__UNIQUE_ID_|__BTF_ID__|_?__addressable_|__PASTE_)")
+_COUNTER = re.compile(r"_?\d+(?=\.|$)")
+# __initcall__kmod_MODULE__COUNTER_LINE_FUNCTIONLEVEL; with LTO a stub calls the function.
+_INITCALL = re.compile(r"^(__initcall__|__initstub__)(.*?__)\d+_\d+(?=_)")
 _COLD = re.compile(r"\.cold(?:\.\d+)*$")
 _CLONE_WORD = re.compile(r"\.(isra|constprop|part|cold|lto_priv|localalias|llvm|clone)(?=\.|$)")
-_DEBUG_DESCRIPTOR = re.compile(r"^__UNIQUE_ID_ddebug\d+$")
+_DEBUG_DESCRIPTOR = re.compile(r"^__UNIQUE_ID_ddebug_?\d+$")
 # A compiler's own label or table: the name means nothing, the content is all there is.
-_ANONYMOUS = re.compile(r"^(\.L|CSWTCH\.\d+$|switch\.table\.|__const\.|\.Lswitch)")
+_ANONYMOUS = re.compile(
+    r"^(\.L|CSWTCH\.\d+$|C\.\d+\.\d+$|switch\.table\.|reltable\.|__const\.|__func__\.[a-zA-Z_])"
+)
 
 # Static locals that every copy of a function has its own of, and why that is right.
 PER_COPY: dict[str, str] = {
@@ -52,12 +57,15 @@ def is_anonymous(name: str) -> bool:
 
 
 def canonical(name: str) -> str:
-    """The name without the numbers that change between two compilations of the same source."""
-    if _COUNTED.match(name):
-        return re.sub(r"\d+", "#", name)
-    name = _CLONE.sub(r".\1", name)
-    local = _STATIC_LOCAL.match(name)
-    return local["name"] + "." if local else name
+    """The name without the numbers that change between two compilations of the same source.
+
+    All static locals end in a dot: `count.` for gcc's `count.17`, `f.count.` for clang's `f.count` and
+    `f.count.3`, where a number tells only that another variable of `f` has the same name.
+    """
+    if _COUNTED.search(name):
+        return _COUNTER.sub("#", name)
+    plain = _NUMBER.sub("", _INITCALL.sub(r"\1\2#", name))
+    return plain + "." if is_static_local(name) and not is_clone(plain) else plain
 
 
 def is_static_local(name: str) -> bool:
@@ -68,12 +76,22 @@ def is_static_local(name: str) -> bool:
     return "." in name[1:] and name[0] != "." and not is_anonymous(name)
 
 
+def names_its_function(name: str) -> bool:
+    """A static local whose name says which function declares it, as clang does: `f.count`."""
+    parts = _parts(name)
+    return len(parts) > 1
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split(".") if not part.isdigit() and part not in ("lto_priv", "llvm")]
+
+
 def static_local_base(name: str) -> str:
     """The variable's name in the source: `count` of `count.17` and of `function.count.3`.
 
     The descriptor of a pr_debug() is called `descriptor` or `__UNIQUE_ID_ddebug` with a number.
     """
-    parts = [part for part in name.split(".") if not part.isdigit() and part not in ("lto_priv", "llvm")]
+    parts = _parts(name)
     base = parts[-1] if parts else name
     return "descriptor" if _DEBUG_DESCRIPTOR.match(base) else base
 

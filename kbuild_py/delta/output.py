@@ -17,12 +17,13 @@ each compile) gets a suffix; no two things in the output share a name.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kbuild_py.delta import names
+from kbuild_py.delta import modinfo, names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
 from kbuild_py.delta.compare import Comparison
+from kbuild_py.delta.machine import Machine
 from kbuild_py.delta.model import Reference
 from kbuild_py.delta.select import Selection, shipped_sections
 from kbuild_py.elf import constants as elf
@@ -37,7 +38,6 @@ from kbuild_py.elf.object import (
     Symbol,
 )
 
-_FILL = {True: b"\x90", False: b"\0"}  # between pieces: code gets no-operations
 _DROPPED_FLAGS = elf.SHF_GROUP | elf.SHF_LINK_ORDER
 
 
@@ -59,16 +59,30 @@ class _External:
     bind: int
 
 
-def build(comparison: Comparison, selection: Selection, path: str) -> Output:
-    """Lay out the patch object.  The selection must have passed `judge`."""
-    return _Builder(comparison, selection).run(path)
+def build(
+    comparison: Comparison, selection: Selection, path: str, code: Mapping[int, bytes] | None = None
+) -> Output:
+    """Lay out the patch object.  The selection must have passed `judge`.
+
+    code: piece -> bytes to ship instead of its own (keys.py)
+    """
+    return _Builder(comparison, selection, code or {}).run(path)
+
+
+def with_imports(output: Output, namespaces: Sequence[str]) -> Output:
+    """The output with a .modinfo section that imports these namespaces, if there are any."""
+    if not namespaces:
+        return output
+    obj = output.object
+    section = modinfo.section_of(namespaces, len(obj.sections))
+    return replace(output, object=replace(obj, sections=(*obj.sections, section)))
 
 
 class _Builder:
     """The steps of `build`, which share the maps from old to new indices."""
 
-    def __init__(self, comparison: Comparison, selection: Selection) -> None:
-        self.comparison, self.selection = comparison, selection
+    def __init__(self, comparison: Comparison, selection: Selection, code: Mapping[int, bytes]) -> None:
+        self.comparison, self.selection, self.code = comparison, selection, code
         self.patched: Anatomy = comparison.patched
         self.layout = shipped_sections(self.patched, selection.included)
         self.section_index = {section: i for i, (section, _) in enumerate(self.layout, 1)}
@@ -99,7 +113,7 @@ class _Builder:
                 for number in pieces
                 for link in self.patched.links_of(self.patched.pieces[number])
             )
-            sections.append(_with_relocations(section, relocations, self.patched.machine.width))
+            sections.append(_with_relocations(section, relocations, self.patched.machine))
         sections.append(_stack_note(len(sections)))
         output = ObjectFile(
             path, obj.machine, obj.flags, obj.big_endian, tuple(sections), tuple(self.symbols)
@@ -113,7 +127,7 @@ class _Builder:
         """The section with its pieces; remembers where each of them went."""
         source = self.patched.object.sections[index]
         align = max(source.align, 1)
-        fill = _FILL[bool(source.flags & elf.SHF_EXECINSTR)]
+        code = bool(source.flags & elf.SHF_EXECINSTR)
         content = bytearray()
         size = 0
         for number in pieces:
@@ -122,7 +136,9 @@ class _Builder:
                 size += (piece.start - size) % align
             self.moved[number] = size
             if source.type != elf.SHT_NOBITS:
-                content += fill * (size - len(content)) + self.patched.bytes_of(piece)
+                hole = size - len(content)
+                content += self.patched.machine.padding(hole) if code else bytes(hole)
+                content += self._content(piece)
             size += piece.size
         link = self.section_index.get(source.link, 0) if source.flags & elf.SHF_LINK_ORDER else 0
         dropped = elf.SHF_GROUP if link else _DROPPED_FLAGS
@@ -137,6 +153,9 @@ class _Builder:
             entsize=source.entsize,
             link=link,
         )
+
+    def _content(self, piece: Piece) -> bytes:
+        return self.code.get(piece.number) or self.patched.bytes_of(piece)
 
     # --- names ----------------------------------------------------------------------------------------
 
@@ -294,9 +313,7 @@ class _Builder:
         return Relocation(offset, link.type, self.section_symbols[target.section], link.raw + shift)
 
 
-def _with_relocations(
-    section: Section, relocations: tuple[Relocation, ...], width: Mapping[int, int]
-) -> Section:
+def _with_relocations(section: Section, relocations: tuple[Relocation, ...], machine: Machine) -> Section:
     """The section with its relocations, and the relocated fields empty.
 
     A branch that the assembler had resolved has its old distance in the code.  The addend stands in the
@@ -305,8 +322,7 @@ def _with_relocations(
     """
     content = bytearray(section.data)
     for relocation in relocations if content else ():
-        size = width.get(relocation.type, 0)
-        content[relocation.offset : relocation.offset + size] = bytes(size)
+        machine.clear(content, relocation.offset, relocation.type)
     return replace(
         section,
         data=bytes(content),

@@ -59,10 +59,10 @@ NO_FENTRY = Rule(
     "A changed function cannot be redirected",
     "change its callers instead, or leave it as it is",
     "Redirection uses the call that the compiler puts at a function's start for ftrace. Functions marked "
-    "`notrace`, `noinstr` or `inline` (where the compiler does not inline them), those of files that are "
-    "compiled without it, and assembly have none. A static one that is called directly, and reached in no "
-    "other way, is patched through its callers. This one is reached from elsewhere, or its callers have no "
-    "such call either.",
+    "`notrace` or `noinstr`, `inline` ones that the compiler did not inline (the kernel's `inline` says "
+    "`notrace`), most wrappers of system calls, files that are compiled without it, and assembly have none. "
+    "A static one that is called directly, and reached in no other way, is patched through its callers. This "
+    "one is reached from elsewhere, or its callers have no such call either.",
 )
 NOINSTR = Rule(
     "noinstr-text",
@@ -89,22 +89,26 @@ STATIC_LOCAL_LOST = Rule(
 )
 AMBIGUOUS = Rule(
     "ambiguous-symbol",
-    "Several symbols of one name cannot be told apart",
+    "A symbol could be two things",
     "give the functions or variables different names",
     "The object has several symbols with the same name and kind that differ in content, and it cannot be "
-    "decided which belongs to which.",
+    "decided which belongs to which. Or shipped code refers to something in the kernel by a name that means "
+    "two things there: two static symbols of this file, or a static one of this file and one of another.",
 )
 CHANGED_EXPORT = Rule(
     "changed-export",
     "The object's exports change",
     "export nothing new from existing files and keep what is exported, with its name, CRC and namespace",
-    "Other modules are bound to the exports as they are. A new or changed entry would be read by nobody.",
+    "Other modules are bound to the exports as they are. A new or changed entry would be read by nobody. The "
+    "CRC (CONFIG_MODVERSIONS) changes with every type that the export's declaration reaches, and also when a "
+    "new #include makes a type complete that was only declared before.",
 )
 CHANGED_MODULE_INFO = Rule(
     "changed-module-info",
     "Module information or parameters change",
     "leave module parameters, aliases and device tables as they are",
-    "Parameters and module information are read when a module (or the kernel) starts.",
+    "Parameters and module information are read when a module (or the kernel) starts. Imported namespaces "
+    "are no such change: the patch object gets what it needs.",
 )
 CHANGED_REGISTRY = Rule(
     "changed-registry",
@@ -124,6 +128,21 @@ COMMON = Rule(
     "A variable has no place yet",
     "compile with -fno-common, as the kernel does",
     "A common symbol gets its place from the linker, so that it cannot be known whether it is new.",
+)
+BAD_MARKER = Rule(
+    "bad-marker",
+    "A marker in the source cannot be followed",
+    "name a function or section of this file in the macro, or take the macro out",
+    "Macros such as KPATCH_IGNORE_FUNCTION() leave pointers in `.kpatch.*` sections for whoever builds the "
+    "patch. This one points to nothing that the object defines, so what the patch's author meant cannot be "
+    "done.",
+)
+IGNORED_FUNCTION = Rule(
+    "ignored-function",
+    "Changed code needs a function that is to be ignored",
+    "take the function out of KPATCH_IGNORE_FUNCTION(), or leave the code that needs it as it was",
+    "An ignored function stays as the running kernel has it. Code that is shipped needs the changed one: it "
+    "is new, cannot be told apart from its caller, or can only be patched together with it.",
 )
 TLS = Rule(
     "tls",
@@ -170,6 +189,42 @@ SHORT_BRANCH = Rule(
     "change a caller of the function instead, or compile with -ffunction-sections where that separates them",
     "Two functions in one section (`.sched.text`) are connected by a branch with a distance of one byte, "
     "which the assembler has resolved. Once one of them is moved, the distance cannot be expressed.",
+)
+MODULE_KEY = Rule(
+    "module-key",
+    "A static key or static call lives in a module",
+    "test a plain variable, static_key_enabled(), or call through a plain function pointer instead",
+    "The kernel connects jump labels and static calls with their keys when the patch module is loaded, by "
+    "the entries of `__jump_table` and `.static_call_sites`. A key in another module has no address yet at "
+    "that time: that module may not even be loaded, and the address is filled in when the patch is applied. "
+    "The entry would point nowhere. Without the entry, the branch would keep its initial direction for ever. "
+    "Keys of trace points and of dynamic debug messages are left out with a note, for there the initial "
+    "direction (off) does no harm.",
+)
+NEVER_PATCHED = Rule(
+    "never-patched",
+    "The file is no part of the running kernel",
+    "leave the file alone; such code changes with a new kernel only",
+    "Some files of a kernel tree are not linked into vmlinux or a module: the vDSO runs in user space, real "
+    "mode, boot, purgatory and EFI stub code runs before the kernel (or after it), code of a hypervisor runs "
+    "beside it. A member of a library (`lib-y`, lib.a) is taken only where something needs it, so that "
+    "another definition of the same function may be the one that runs.",
+)
+SIBLING_CALL = Rule(
+    "sibling-call",
+    "A sibling call leaves the function without restoring the TOC",
+    'mark the function with `__attribute__((optimize("-fno-optimize-sibling-calls")))`, or use the result '
+    "of the call",
+    "On ppc64le, a function that ends with a call may jump instead. What it jumps to then returns to the "
+    "caller, past the place where the table of contents pointer (r2) of the module would have been restored. "
+    "Within the kernel both have one table, between a patch module and the kernel they do not.",
+)
+UNRESOLVED = Rule(
+    "unresolved-symbol",
+    "A symbol resolves to nothing",
+    "use what the target kernel has: check the spelling, the configuration, and the kernel's version",
+    "The patched code refers to a symbol that the original does not, and neither the kernel's symbols nor "
+    "its exports have one of that name. The module could not be loaded.",
 )
 DIFFERENT_UNITS = Rule(
     "different-units",

@@ -19,7 +19,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Piece
@@ -27,8 +27,11 @@ from kbuild_py.delta.carry import Carried, carry
 from kbuild_py.delta.compare import Comparison
 from kbuild_py.delta.correlate import cold_families
 from kbuild_py.delta.deadend import DeadEnds
+from kbuild_py.delta.markers import Markers
 from kbuild_py.delta.model import Cause, Why
-from kbuild_py.delta.sections import ADDRESSABLE, COMPILER_DATA, Role, Use, table_of
+from kbuild_py.delta.printk import printk_entries
+from kbuild_py.delta.sections import ADDRESSABLE, COMPILER_DATA, Role
+from kbuild_py.delta.tables import Use
 
 STATIC_CALL_TRAMPOLINE, STATIC_CALL_KEY = "__SCT__", "__SCK__"
 
@@ -42,6 +45,8 @@ class Selection:
     reached:  an included piece that is no function -> the piece for whose sake it is included
     families: function -> the other functions (its unlikely part, its parent) that go with it
     carried:  changed functions that cannot be redirected, with their callers
+    ignored:  functions that differ and are left alone, because the patch's author says so; each with why
+    contradictions: (piece, cause) where something that is shipped needs an ignored function
     """
 
     reasons: Mapping[int, tuple[Why, ...]]
@@ -49,24 +54,29 @@ class Selection:
     reached: Mapping[int, int]
     families: Mapping[int, tuple[int, ...]]
     carried: Carried
+    ignored: Mapping[int, Why] = field(default_factory=dict)
+    contradictions: tuple[tuple[int, str], ...] = ()
 
 
-def select(comparison: Comparison) -> Selection:
+def select(comparison: Comparison, markers: Markers | None = None) -> Selection:
     """Choose what to ship.  Code of init sections is never chosen (see judge.py)."""
     correlation, patched = comparison.correlation, comparison.patched
     families = cold_families(patched)
     known = {names.source_function(p.name) for p in comparison.original.pieces if p.kind is Kind.FUNCTION}
     reasons: dict[int, list[Why]] = defaultdict(list)
+    ignored: dict[int, Why] = {}
+    left_alone = _left_alone(comparison, markers, families) if markers else frozenset()
     for piece in patched.pieces:
         if piece.kind is not Kind.FUNCTION or patched.role(piece) is not Role.CODE:
             continue
         old = correlation.to_original.get(piece.number)
-        if old is None:
-            reasons[piece.number].append(_new(piece.name, known))
-        else:
-            why = comparison.why(comparison.original.pieces[old], piece)
-            if why is not None:
-                reasons[piece.number].append(why)
+        why = (
+            _new(piece.name, known) if old is None else comparison.why(comparison.original.pieces[old], piece)
+        )
+        if why is not None and piece.number in left_alone:
+            ignored[piece.number] = why
+        elif why is not None:
+            reasons[piece.number].append(why)
     _add_relatives(patched, families, reasons)
     carried = carry(correlation, sorted(reasons), families)
     for number, callers in carried.callers.items():
@@ -76,12 +86,42 @@ def select(comparison: Comparison) -> Selection:
                 reasons[caller].append(Why(Cause.CALLS, text))
     _add_relatives(patched, families, reasons)
     dead_ends = DeadEnds(patched, families)
-    included, reached = _closure(comparison, reasons, dead_ends)
+    included, reached = _closure(comparison, reasons, dead_ends, markers)
     for number in included - reasons.keys():
-        if patched.pieces[number].kind is Kind.FUNCTION:
+        if patched.pieces[number].kind is Kind.FUNCTION and number not in ignored:
             reasons[number].append(Why(Cause.DEAD_END, "never returns, which objtool must see"))
     ordered = {number: tuple(reasons[number]) for number in sorted(reasons)}
-    return Selection(ordered, frozenset(included), reached, families, carried)
+    contradictions = tuple(_contradictions(comparison, included, ignored)) if ignored else ()
+    return Selection(ordered, frozenset(included), reached, families, carried, ignored, contradictions)
+
+
+def _left_alone(
+    comparison: Comparison, markers: Markers, families: Mapping[int, tuple[int, ...]]
+) -> frozenset[int]:
+    """Functions that the markers say to ignore, with their unlikely parts."""
+    patched = comparison.patched
+    found = set(markers.functions)
+    if comparison.ignored:
+        found.update(p.number for p in patched.pieces if comparison.is_ignored(patched, p))
+    return frozenset(found.union(*(families.get(number, ()) for number in found)))
+
+
+def _contradictions(
+    comparison: Comparison, included: Set[int], ignored: Mapping[int, Why]
+) -> Iterator[tuple[int, str]]:
+    """An ignored function stays as the kernel has it: nothing that is shipped may need the changed one."""
+    patched = comparison.patched
+    for number in sorted(included):
+        piece = patched.pieces[number]
+        if number in ignored:
+            yield number, f"'{piece.name}' is to be ignored, and code that changes cannot do without it"
+        for link in patched.links_of(piece):
+            if link.piece in ignored and link.piece not in included:
+                name = patched.pieces[link.piece].name
+                if _is_new(comparison, patched.pieces[link.piece]):
+                    yield number, f"'{piece.name}' uses '{name}', which is new and to be ignored"
+                elif link.at and piece.kind is not Kind.ENTRY:
+                    yield number, f"'{piece.name}' reaches into '{name}', which changed and is to be ignored"
 
 
 def _new(name: str, known: Set[str]) -> Why:
@@ -109,7 +149,7 @@ def _relative(anatomy: Anatomy, number: int, other: int) -> Why:
 
 
 def _closure(
-    comparison: Comparison, functions: Iterable[int], dead_ends: DeadEnds
+    comparison: Comparison, functions: Iterable[int], dead_ends: DeadEnds, markers: Markers | None
 ) -> tuple[set[int], dict[int, int]]:
     """Everything that must be shipped for these functions to work."""
     patched = comparison.patched
@@ -119,11 +159,21 @@ def _closure(
         data = piece.kind is Kind.OBJECT and patched.role(piece) in (Role.DATA, Role.BSS, Role.RODATA)
         if data and not patched.is_local(piece) and _is_new(comparison, piece):
             included.add(piece.number)
-    keepers = _keepers(patched)
+    for callback in markers.callbacks if markers else ():
+        old = comparison.correlation.to_original.get(callback.piece)
+        if old is None or not comparison.equal(
+            comparison.original.pieces[old], patched.pieces[callback.piece]
+        ):
+            included.add(callback.piece)
+    keepers, printks = _keepers(patched), printk_entries(patched)
     waiting = sorted(included, reverse=True)
     while waiting:
         number = waiting.pop()
-        for target in _needed(comparison, patched.pieces[number], keepers, dead_ends):
+        piece = patched.pieces[number]
+        needed = [*_needed(comparison, piece, keepers, dead_ends)]
+        if printks and piece.kind is Kind.FUNCTION:
+            needed += printks.get(names.source_function(piece.name), ())
+        for target in needed:
             if target not in included:
                 included.add(target)
                 reached[target] = number
@@ -149,7 +199,7 @@ def _needed(
             yield from keepers.get(STATIC_CALL_KEY + name.removeprefix(STATIC_CALL_TRAMPOLINE), ())
     for entry in patched.entries.get(piece.number, ()):
         section = patched.section_of(patched.pieces[entry]).name
-        table = table_of(section)
+        table = patched.machine.table(section)
         if table is not None and table.use in (Use.MEANING, Use.COPY) and section != ADDRESSABLE:
             yield entry
 

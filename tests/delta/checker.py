@@ -17,11 +17,19 @@ from typing import Any
 from elftools.elf.elffile import ELFFile
 
 from kbuild_py.run import run
+from tests.delta.minimal import unneeded
+from tests.delta.processors import PROCESSORS, Processor
 
 NUMBERS = re.compile(r"(\.\d+|\.new)+(?=$|\.)")
-WIDTH = {1: 8, 2: 4, 4: 4, 10: 4, 11: 4, 24: 8}
-PC_RELATIVE = {2, 4, 24}
-TABLES = {"__bug_table": 12, "__ex_table": 12, ".altinstructions": 12, ".smp_locks": 4, "__jump_table": 16}
+# Table -> its entries' size in the cases, and where their first relocated field is.
+TABLES = {
+    "__bug_table": (12, 0),
+    "__ex_table": (12, 0),
+    ".altinstructions": (12, 0),
+    ".smp_locks": (4, 0),
+    "__jump_table": (16, 0),
+    "__ftr_fixup": (48, 16),
+}
 
 
 @dataclass
@@ -32,9 +40,18 @@ class Loaded:
     symbols: list[dict[str, Any]]
     relocations: dict[int, list[tuple[int, int, int, int]]]
     instructions: dict[str, list[int]]
+    entsizes: list[int]
+    processor: Processor
 
-    def bias(self, section: int, offset: int) -> int:
-        """From a field in code to the end of its instruction."""
+    def bias(self, section: int, offset: int, kind: int) -> int:
+        """What to add to an addend: in x86 code, the distance to the end of the instruction."""
+        name, flags, _ = self.sections[section]
+        if name == "__ftr_fixup":  # counts from the entry
+            return -(offset % 48)
+        if kind not in self.processor.pc_relative or not flags & 4:
+            return 0
+        if self.processor.bias is not None:
+            return self.processor.bias
         starts = self.instructions.get(self.sections[section][0], [])
         after = bisect_right(starts, offset)
         end = starts[after] if after < len(starts) else len(self.sections[section][2])
@@ -81,7 +98,12 @@ def load(path: Path) -> Loaded:
             for section in elf.iter_sections()
             if section["sh_type"] == "SHT_RELA"
         }
-    return Loaded(sections, symbols, relocations, instruction_starts(path))
+        entsizes = [section["sh_entsize"] for section in elf.iter_sections()]
+        processor = PROCESSORS[elf["e_machine"]]
+    for index, found in relocations.items():
+        relocations[index] = [entry for entry in found if entry[1] not in processor.ignored]
+    starts = instruction_starts(path) if processor.bias is None else {}
+    return Loaded(sections, symbols, relocations, starts, entsizes, processor)
 
 
 def plain(name: str) -> str:
@@ -89,23 +111,38 @@ def plain(name: str) -> str:
     return NUMBERS.sub("", name)
 
 
+def variable(name: str) -> str:
+    """As `plain`; clang's name of a static local says which function has it, which may be another now."""
+    words = plain(name).split(".")
+    return (
+        words[-1]
+        if len(words) == 2 and words[1] not in ("cold", "part", "isra", "constprop")
+        else plain(name)
+    )
+
+
 def meaning(obj: Loaded, section: int, relocation: tuple[int, int, int, int], renamed: dict[str, str]) -> Any:
     """What a relocation reaches: text, a symbol and the distance into it, or bytes without a name."""
     offset, kind, index, addend = relocation
     symbol = obj.symbols[index]
-    in_code = bool(obj.sections[section][1] & 4)
-    bias = obj.bias(section, offset) if kind in PC_RELATIVE and in_code else 0
+    bias = obj.bias(section, offset, kind)
     if symbol["section"] is None:
-        return (plain(renamed.get(symbol["name"], symbol["name"])), addend + bias)
+        return (variable(renamed.get(symbol["name"], symbol["name"])), addend + bias)
     name, flags, data = obj.sections[symbol["section"]]
     place = symbol["value"] + addend + bias
+    if name == ".toc":  # what the pointer points to
+        pointer = next(r for r in obj.relocations[symbol["section"]] if r[0] == place)
+        return (".toc", meaning(obj, symbol["section"], pointer, renamed))
     if flags & 0x30 == 0x30:
         return data[place : data.index(b"\0", place)]
+    width = obj.entsizes[symbol["section"]]
+    if flags & 0x10 and width:  # merged by content, whatever it is called
+        return (place % width, data[place - place % width :][:width])
     best = None
     for other in obj.symbols:
         named = other["section"] == symbol["section"] and other["type"] in ("STT_FUNC", "STT_OBJECT")
         if named and other["value"] <= place < other["value"] + max(other["size"], 1):
-            candidate = plain(renamed.get(other["name"], other["name"]))
+            candidate = variable(renamed.get(other["name"], other["name"]))
             if best is None or candidate < best[0]:
                 best = (candidate, place - other["value"])
     if best is not None:
@@ -116,7 +153,7 @@ def meaning(obj: Loaded, section: int, relocation: tuple[int, int, int, int], re
         if other["section"] == symbol["section"] and other["type"] in ("STT_FUNC", "STT_OBJECT")
     ]
     if len(alone) == 1:  # before or behind the only variable of a section
-        known = plain(renamed.get(alone[0]["name"], alone[0]["name"]))
+        known = variable(renamed.get(alone[0]["name"], alone[0]["name"]))
         return (known, place - alone[0]["value"])
     return (name, data[place : place + 2])
 
@@ -131,23 +168,29 @@ def function(obj: Loaded, name: str, renamed: dict[str, str]) -> tuple[bytes, li
     for relocation in sorted(obj.relocations.get(section, [])):
         offset, kind = relocation[0] - start, relocation[1]
         if 0 <= offset < len(content):
-            content[offset : offset + WIDTH[kind]] = bytes(WIDTH[kind])
-            shape = 2 if kind == 4 else kind
+            if obj.processor.bias is None:  # elsewhere a field is a part of an instruction, and empty anyway
+                width = obj.processor.width.get(kind, 4)
+                content[offset : offset + width] = bytes(width)
+            if kind in obj.processor.mask:
+                size, mask = obj.processor.mask[kind]
+                word = int.from_bytes(content[offset : offset + size], "little") & ~mask
+                content[offset : offset + size] = word.to_bytes(size, "little")
+            shape = obj.processor.same.get(kind, kind)
             relocations.append((offset, shape, meaning(obj, section, relocation, renamed)))
     return bytes(content), relocations
 
 
 def entries(obj: Loaded, name: str, functions: set[str]) -> int:
     """How many entries of a table are about code of these functions."""
-    size, count = TABLES[name], 0
+    (size, first), count = TABLES[name], 0
     for index, (section, _, _) in enumerate(obj.sections):
         if section != name:
             continue
         for offset, _, symbol, addend in obj.relocations.get(index, []):
-            if offset % size:
+            if offset % size != first:
                 continue
             target = obj.symbols[symbol]
-            place = target["value"] + addend
+            place = target["value"] + addend - first
             count += any(
                 other["name"] in functions
                 and other["section"] == target["section"]
@@ -179,11 +222,13 @@ def check(patched_path: Path, output_path: Path, account: dict[str, Any], *, bra
         kept = entries(output, table, {f["name"] for f in account["functions"]})
         there = entries(patched, table, {f["patched_name"] for f in account["functions"]})
         total = sum(len(data) for name, _, data in output.sections if name == table)
-        assert kept == there and total == kept * TABLES[table], table
+        assert kept == there and total == kept * TABLES[table][0], table
+    extra = unneeded(output, account)
+    assert not extra, extra
     undefined = {
         s["name"] for s in output.symbols if s["section"] is None and s["name"] and s["type"] != "STT_FILE"
     }
     assert undefined == {reference["name"] for reference in account["references"]}
-    assert run(["readelf", "-aW", output_path]).stderr == ""
+    assert run([output.processor.readelf, "-aW", output_path]).stderr == ""
     linked = output_path.with_suffix(".linked.o")
-    assert run(["ld", "-r", "-o", linked, output_path]).stderr == ""
+    assert run([*output.processor.ld, "-r", "-o", linked, output_path]).stderr == ""

@@ -3,7 +3,8 @@
 
 expected.json: about; then `unchanged`, or `rules` (names of verdicts), or `functions` (name without the
 compiler's numbers -> status) with, where given, causes (function -> first cause), data and locals (names;
-`*` for the compiler's number), undefined (among the references), tables (section -> bytes).
+`*` for the compiler's number), undefined (among the references), tables (section -> bytes), forced
+(functions), callbacks (kind and function).
 """
 
 from __future__ import annotations
@@ -54,6 +55,10 @@ def test_case(name: str, tmp_path: Path) -> None:
     for function, carried in expected.get("carries", {}).items():
         assert sorted(found[function].carries) == carried
         assert found[function].replaces == bool(carried)
+    if "forced" in expected:
+        assert [plain(f.name) for f in result.functions if f.force_unsafe] == expected["forced"]
+    if "callbacks" in expected:
+        assert sorted([item.kind, plain(item.function)] for item in result.callbacks) == expected["callbacks"]
     _same_names(
         {item.name for item in result.data if not plain(item.name).startswith("__func__")}, expected, "data"
     )
@@ -88,6 +93,10 @@ def test_an_object_with_itself_is_no_change(name: str, tmp_path: Path) -> None:
     for obj in compile_case(name, tmp_path):
         result = diff(obj, obj)
         if isinstance(result, Verdicts):  # what may not be in a kernel at all
-            assert {verdict.rule.name for verdict in result.verdicts} <= {"tls", "common-symbol"}
+            assert {verdict.rule.name for verdict in result.verdicts} <= {
+                "tls",
+                "common-symbol",
+                "bad-marker",
+            }
         else:
             assert not result.changed and not result.removed

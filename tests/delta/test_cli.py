@@ -81,3 +81,41 @@ def test_bad_input(content: bytes | None, tmp_path: Path) -> None:
     result = kbuild_py(tmp_path, "--output", "out.o")
     assert result.status == 1 and str(after) in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "out.o").exists()
+
+
+def test_a_refusal_is_written_as_json_too(tmp_path: Path) -> None:
+    compile_case("many", tmp_path)
+    result = kbuild_py(tmp_path, "--output", "out.o", "--json", "out.json")
+    assert result.status == 1
+    account = json.loads((tmp_path / "out.json").read_text())
+    assert account["result"] == "refused" and account["format"] == 1
+    for verdict in account["verdicts"]:
+        assert f"{verdict['place']}: {verdict['cause']} [{verdict['rule']}]" in result.stderr
+        assert f"hint: {verdict['remedy']} ({verdict['anchor']})" in result.stderr
+
+
+def test_what_is_known_of_the_kernel(tmp_path: Path) -> None:
+    compile_case("jump-label", tmp_path)
+    unknown = kbuild_py(tmp_path, "--output", "out.o")
+    assert unknown.status == 0 and "not known whether vmlinux or a module has them" in unknown.stderr
+    known = kbuild_py(tmp_path, "--output", "out.o", "--object", "vmlinux")
+    assert (known.status, known.stderr) == (0, "")
+    (tmp_path / "symvers").write_text("0x1\tother\tvmlinux\tEXPORT_SYMBOL_GPL\tNS\n")
+    refused = kbuild_py(tmp_path, "--output", "refused.o", "--object", "snd", "--symvers", "symvers")
+    assert refused.status == 1 and "[module-key]" in refused.stderr
+    imported = kbuild_py(tmp_path, "--output", "out.o", "--object", "vmlinux", "--symvers", "symvers")
+    assert imported.status == 0 and b"import_ns=NS\0" in (tmp_path / "out.o").read_bytes()
+    (tmp_path / "System.map").write_text("ffffffff81000000 T f\n")
+    assert kbuild_py(tmp_path, "--output", "out.o", "--system-map", "System.map").status == 0
+    missing = kbuild_py(tmp_path, "--output", "out.o", "--symvers", "nowhere")
+    assert missing.status == 1 and "nowhere: cannot read" in missing.stderr
+
+
+@pytest.mark.parametrize("kind", ["rc", "rcT"])
+def test_a_member_of_a_library_beside_it(kind: str, tmp_path: Path) -> None:
+    compile_case("body", tmp_path)
+    run(["ar", kind, "lib.a", "unit.o"], cwd=tmp_path / "before")
+    result = kbuild_py(tmp_path, "--output", "out.o")
+    assert result.status == 1 and "[never-patched]" in result.stderr
+    run(["ar", "d", "lib.a", "unit.o"], cwd=tmp_path / "before")
+    assert kbuild_py(tmp_path, "--output", "out.o").status == 0

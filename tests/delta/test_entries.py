@@ -3,10 +3,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
 from kbuild_py.delta.entries import EntrySizes, fits, period
-from kbuild_py.elf.object import Relocation, Section
+from kbuild_py.delta.machine.x86_64 import x86_64
+from kbuild_py.elf.object import NULL_SECTION, NULL_SYMBOL, ObjectFile, Relocation, Section, Symbol
+
+
+def size_of(
+    sizes: EntrySizes,
+    section: Section,
+    relocations: Sequence[Relocation],
+    notes: list[str],
+    obj: ObjectFile | None = None,
+) -> int:
+    return sizes.of(section, relocations, notes, obj, x86_64().table(section.name))
 
 
 def table(name: str, size: int, offsets: list[int]) -> tuple[Section, list[Relocation]]:
@@ -39,20 +53,22 @@ def test_the_pattern_of_relocations_is_the_size(
 ) -> None:
     count = -(-total // size)
     notes: list[str] = []
-    assert EntrySizes().of(*table(name, total, pattern(size, count, *places)), notes) == size
+    assert size_of(EntrySizes(), *table(name, total, pattern(size, count, *places)), notes) == size
     assert not notes
 
 
 def test_a_single_entry_has_the_size_that_kernels_have() -> None:
-    assert EntrySizes().of(*table("__jump_table", 16, [0, 4, 8]), []) == 16
-    assert EntrySizes().of(*table(".parainstructions", 10, [0]), []) == 16
-    assert EntrySizes().of(*table(".discard.unheard_of", 20, [0, 8]), []) == 20
+    assert size_of(EntrySizes(), *table("__jump_table", 16, [0, 4, 8]), []) == 16
+    assert size_of(EntrySizes(), *table(".altinstructions", 13, [0, 4]), []) == 13
+    assert size_of(EntrySizes(), *table("__bug_table", 8, [0]), []) == 8
+    assert size_of(EntrySizes(), *table(".parainstructions", 10, [0]), []) == 16
+    assert size_of(EntrySizes(), *table(".discard.unheard_of", 20, [0, 8]), []) == 20
 
 
 def test_a_size_that_fits_is_taken_from_the_user() -> None:
     sizes = EntrySizes({"__ex_table": 8})
     notes: list[str] = []
-    assert sizes.of(*table("__ex_table", 16, [0, 4, 8, 12]), notes) == 8
+    assert size_of(sizes, *table("__ex_table", 16, [0, 4, 8, 12]), notes) == 8
     assert not notes
 
 
@@ -60,7 +76,7 @@ def test_a_size_that_fits_is_taken_from_the_user() -> None:
 def test_a_size_that_contradicts_the_object_loses(wrong: int) -> None:
     notes: list[str] = []
     section, relocations = table("__bug_table", 36, pattern(12, 3, 0, 4))
-    assert EntrySizes({"__bug_table": wrong}).of(section, relocations, notes) == 12
+    assert size_of(EntrySizes({"__bug_table": wrong}), section, relocations, notes) == 12
     assert len(notes) == 1 and str(wrong) in notes[0] and "12" in notes[0]
 
 
@@ -73,4 +89,47 @@ def test_period_and_fit() -> None:
 
 
 def test_an_empty_table_has_no_entries() -> None:
-    assert EntrySizes().of(*table("__bug_table", 0, []), []) == 0
+    assert size_of(EntrySizes(), *table("__bug_table", 0, []), []) == 0
+
+
+def dense(name: str, size: int, total: int, width: int, code: set[int]) -> tuple[ObjectFile, Section]:
+    """A table in which every word is a relocated field; those at `code` of an entry reach code."""
+    table_, text = Section(1, name, 1, 2, bytes(total), total, 1), Section(2, ".text", 1, 6, b"", 0, 1)
+    symbols = (NULL_SYMBOL, Symbol(1, "", 0, 0, 3, 0, 0, 2), Symbol(2, "far", 0, 0, 0, 1, 0, 0))
+    relocations = tuple(
+        Relocation(offset, 2, 1 if offset % size in code else 2, 0) for offset in range(0, total, width)
+    )
+    section = replace(table_, relocations=relocations)
+    return ObjectFile("x.o", 62, 0, False, (NULL_SECTION, section, text), symbols), section
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "total", "width", "code"),
+    [
+        ("__ex_table", 12, 24, 4, {0, 4}),  # instruction, fixup, handler
+        ("__ex_table", 12, 48, 4, {0, 4}),
+        ("__jump_table", 24, 48, 8, {0, 8}),  # before 4.20: three addresses
+        ("__jump_table", 24, 96, 8, {0, 8}),
+    ],
+)
+def test_where_every_word_is_a_field_what_they_reach_decides(
+    name: str, size: int, total: int, width: int, code: set[int]
+) -> None:
+    obj, section = dense(name, size, total, width, code)
+    notes: list[str] = []
+    assert size_of(EntrySizes(), section, section.relocations, notes, obj) == size and not notes
+    wrong = EntrySizes({name: 16 if name == "__jump_table" else 8})
+    assert size_of(wrong, section, section.relocations, notes, obj) == size and len(notes) == 1
+
+
+def test_two_fields_that_reach_code_are_8_bytes() -> None:
+    obj, section = dense("__ex_table", 8, 48, 4, {0, 4})  # before 4.6: instruction, fixup
+    notes: list[str] = []
+    assert size_of(EntrySizes(), section, section.relocations, notes, obj) == 8
+    assert size_of(EntrySizes({"__ex_table": 8}), section, section.relocations, notes, obj) == 8 and not notes
+
+
+def test_a_given_size_that_is_larger_than_the_table_loses() -> None:
+    notes: list[str] = []
+    assert size_of(EntrySizes({"__bug_table": 24}), *table("__bug_table", 12, [0, 4]), notes) == 12
+    assert len(notes) == 1

@@ -6,8 +6,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from kbuild_py.delta.diff import diff
-from kbuild_py.delta.model import Verdict, Verdicts
+from kbuild_py.delta.model import Options, Verdict, Verdicts
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import ObjectFile
 from tests.delta.compiling import compile_c, needs_gcc
@@ -115,3 +117,92 @@ def test_version_of_an_export(tmp_path: Path) -> None:
         return replace(one, symbols=(*one.symbols, crc))
 
     assert set(refused(with_crc(0x1234), with_crc(0x1235))) == {"changed-export"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "arch/x86/entry/vdso/vclock_gettime.o",
+        "arch/x86/entry/vdso/vdso32/vclock_gettime.o",
+        "/b/arch/x86/realmode/rm/video.o",
+        "arch/x86/boot/compressed/misc.o",
+        "drivers/firmware/efi/libstub/x86-stub.o",
+        "arch/arm64/kvm/hyp/nvhe/switch.nvhe.o",
+    ],
+)
+def test_files_that_are_no_part_of_the_kernel(path: str, tmp_path: Path) -> None:
+    text = "int other(int);\nint f(int x) { return other(x) + 1; }\n"
+    traced = pair(tmp_path, text, "+ 1", "+ 2")
+    plain = pair(tmp_path, "#define f __attribute__((no_instrument_function)) f\n" + text, "+ 1", "+ 2")
+    assert "never-patched" in refused(*(replace(obj, path=path) for obj in plain))
+    # arch/x86/entry/vdso/vma.c is in such a folder, and kernel code.
+    assert not isinstance(diff(*(replace(obj, path=path) for obj in traced)), Verdicts)
+    # Without a telling name it is refused as well, for another reason.
+    assert set(refused(*plain)) == {"no-fentry"}
+
+
+def test_functions_of_the_vdso_by_name(tmp_path: Path) -> None:
+    text = (
+        "int other(int);\n__attribute__((no_instrument_function)) int __vdso_time(int x) { return x + 1; }\n"
+    )
+    assert "never-patched" in refused(*pair(tmp_path, text, "+ 1", "+ 2"))
+
+
+def test_members_of_libraries(tmp_path: Path) -> None:
+    objects = pair(tmp_path, "int f(int x) { return x + 1; }\n", "+ 1", "+ 2")
+    result = diff(*objects, Options(archive="lib/lib.a"))
+    assert isinstance(result, Verdicts)
+    assert [verdict.rule.name for verdict in result.verdicts] == ["never-patched"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("f", "notrace, or inline"), ("__do_sys_f", "SYSCALL_DEFINE"), ("__x64_sys_f", "SYSCALL_DEFINE")],
+)
+def test_why_there_is_no_call_for_ftrace(name: str, reason: str, tmp_path: Path) -> None:
+    text = (
+        "int other(int);\n__attribute__((no_instrument_function)) "
+        f"int {name}(int x) {{ return other(x) + 1; }}\n"
+        "int g(int x) { return other(x) * 7; }\n"
+    )
+    assert reason in refused(*pair(tmp_path, text, "+ 1", "+ 2"))["no-fentry"].cause
+
+
+def test_a_file_without_ftrace(tmp_path: Path) -> None:
+    text = "__attribute__((no_instrument_function)) int f(int x) { return x + 1; }\n"
+    assert (
+        "the file is compiled without ftrace"
+        in refused(*pair(tmp_path, text, "+ 1", "+ 2"))["no-fentry"].cause
+    )
+
+
+def test_a_symbol_that_the_kernel_does_not_have(tmp_path: Path) -> None:
+    text = "int other(int);\nint another(int);\nint f(int x) { return other(x) + 1; }\n"
+    objects = pair(tmp_path, text, "other(x)", "another(x)")
+    result = diff(*objects, Options(known={"other", "f"}))
+    assert isinstance(result, Verdicts)
+    assert [verdict.rule.name for verdict in result.verdicts] == ["unresolved-symbol"]
+    assert not isinstance(diff(*objects, Options(known={"another"})), Verdicts)
+    weak = text.replace("int another", "__attribute__((weak)) int another")
+    assert not isinstance(
+        diff(*pair(tmp_path, weak, "other(x)", "another(x)"), Options(known=set())), Verdicts
+    )
+
+
+def test_a_name_that_means_two_things(tmp_path: Path) -> None:
+    text = (
+        "int other(int);\n__attribute__((noinline)) static int g(int x) { return other(x) * 7; }\n"
+        "int f(int x) { return g(x) + g(x + 1); }\nint h(int x) { return g(x) + other(x); }\n"
+    )
+    one, two = pair(tmp_path, text, "g(x + 1)", "g(x + 2)")
+    assert not isinstance(diff(one, two), Verdicts)
+
+    def renamed(obj: ObjectFile) -> ObjectFile:
+        symbols = [replace(s, name="g", bind=elf.STB_LOCAL) if s.name == "h" else s for s in obj.symbols]
+        return replace(obj, symbols=tuple(symbols))
+
+    assert set(refused(renamed(one), renamed(two))) == {"ambiguous-symbol"}
+    foreign = text.replace(
+        "__attribute__((noinline)) static int g(int x) { return other(x) * 7; }", "int g(int);"
+    ).replace("g(x + 1)", "g(x + 2)")
+    assert "ambiguous-symbol" in refused(one, compiled(tmp_path, "foreign", foreign))

@@ -18,20 +18,35 @@ from kbuild_py.elf.object import ObjectFile
 from kbuild_py.elf.read import parse_object
 from kbuild_py.elf.write import write_object
 from kbuild_py.errors import UserError
-from tests.delta.compiling import CASES, compile_c, compile_case, needs_gcc
-from tests.delta.transform import damaged, renumbered, shuffled, with_changed_byte, without_section_symbols
+from tests.delta import transform
+from tests.delta.checker import check
+from tests.delta.compiling import CASES, compile_c, needs_gcc
+from tests.delta.snippets import CLANG, COMPILERS, compile_file
+from tests.delta.transform import damaged, with_changed_byte
 
 pytestmark = needs_gcc
 
 NAMES = sorted(folder.name for folder in CASES.iterdir() if folder.is_dir())
-USABLE = [name for name in NAMES if name not in ("common", "thread-local")]
+USABLE = [name for name in NAMES if name not in ("common", "thread-local", "marker-mistake")]
+
+
+# A case and the compiler: "switch", "switch clang".
+PAIRS = [f"{name}{' clang' if c == CLANG else ''}" for name in NAMES for c in COMPILERS]
+USABLE_PAIRS = [pair for pair in PAIRS if pair.split()[0] in USABLE]
+Objects = dict[str, tuple[ObjectFile, ObjectFile]]
 
 
 @pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[ObjectFile, ObjectFile]]:
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Objects:
     """Both objects of every case."""
     folder = tmp_path_factory.mktemp("objects")
-    return {name: compile_case(name, folder / name) for name in NAMES}
+
+    def compiled(pair: str, side: str) -> ObjectFile:
+        name, *with_clang = pair.split()
+        compiler = COMPILERS[-1] if with_clang else COMPILERS[0]
+        return compile_file(compiler, CASES / name / f"{side}.c", folder / pair / side / "unit.o")
+
+    return {pair: (compiled(pair, "before"), compiled(pair, "after")) for pair in PAIRS}
 
 
 def account(result: Delta | Verdicts) -> object:
@@ -43,24 +58,55 @@ def account(result: Delta | Verdicts) -> object:
     return functions, references, len(result.data)
 
 
-@pytest.mark.parametrize("name", USABLE)
-def test_numbers_and_order_mean_nothing(name: str, objects: dict[str, tuple[ObjectFile, ObjectFile]]) -> None:
-    before, after = objects[name]
-    for seed in range(5):
-        for same in (renumbered(before, seed), shuffled(before, seed), without_section_symbols(before)):
-            result = diff(before, same)
-            assert isinstance(result, Delta) and not result.changed, (seed, result)
-        expected = account(diff(before, after))
-        for other in (renumbered(after, seed), shuffled(after, seed), without_section_symbols(after)):
-            assert account(diff(before, other)) == expected, seed
+@pytest.mark.parametrize("pair", USABLE_PAIRS)
+def test_form_means_nothing(pair: str, objects: Objects) -> None:
+    """Numbers in names, order, section symbols or named ones, binding, padding: the answer is the same."""
+    before, after = objects[pair]
+    expected = account(diff(before, after))
+    for seed in range(4):
+        for obj in (before, after):
+            forms = {
+                "renumbered": transform.renumbered(obj, seed),
+                "shuffled": transform.shuffled(obj, seed),
+                "without section symbols": transform.without_section_symbols(obj),
+                "with section references": transform.with_section_references(obj),
+                "without unused symbols": transform.without_unused_section_symbols(obj),
+                "padded": transform.padded(obj, seed),
+                "with plain branches": transform.with_plain_branches(obj),
+            }
+            if obj is before:  # a global one of the patched object may be used elsewhere, which matters
+                forms["rebound"] = transform.rebound(obj, seed)
+            for form, same in forms.items():
+                check_object(same)
+                if obj is before:
+                    result = diff(before, same)
+                    assert isinstance(result, Delta) and not result.changed, (form, seed, result)
+                else:
+                    assert account(diff(before, same)) == expected, (form, seed)
+
+
+@pytest.mark.parametrize("pair", USABLE_PAIRS)
+def test_what_is_written_is_right_whatever_the_form(pair: str, objects: Objects, tmp_path: Path) -> None:
+    """The independent checker on the output of another form of the patched object."""
+    before, after = objects[pair]
+    for seed in range(2):
+        for form in (transform.shuffled, transform.renumbered, transform.padded):
+            patched = form(after, seed)
+            result = diff(before, patched)
+            if isinstance(result, Delta) and result.object is not None:
+                (tmp_path / "patched.o").write_bytes(write_object(patched))
+                (tmp_path / "output.o").write_bytes(write_object(result.object))
+                moved = pair == "static-local-helper clang"  # f.calls is helper.calls in the patched object
+                if not moved:
+                    branches = pair.startswith("sched-text")
+                    account = result.to_json()
+                    check(tmp_path / "patched.o", tmp_path / "output.o", account, branches=branches)
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_a_changed_bit_of_a_function_is_found(
-    data: st.DataObject, objects: dict[str, tuple[ObjectFile, ObjectFile]]
-) -> None:
-    before = objects[data.draw(st.sampled_from(USABLE))][0]
+def test_a_changed_bit_of_a_function_is_found(data: st.DataObject, objects: Objects) -> None:
+    before = objects[data.draw(st.sampled_from(USABLE_PAIRS))][0]
     functions = [s for s in before.symbols if s.type == elf.STT_FUNC and s.section > 0]
     function = data.draw(st.sampled_from(functions))
     section = before.sections[function.section]
@@ -77,10 +123,8 @@ def test_a_changed_bit_of_a_function_is_found(
 
 @settings(deadline=None, max_examples=600, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_damaged_objects_give_an_error_or_an_answer(
-    data: st.DataObject, objects: dict[str, tuple[ObjectFile, ObjectFile]]
-) -> None:
-    before, after = objects[data.draw(st.sampled_from(NAMES))]
+def test_damaged_objects_give_an_error_or_an_answer(data: st.DataObject, objects: Objects) -> None:
+    before, after = objects[data.draw(st.sampled_from(PAIRS))]
     content = bytearray(write_object(after))
     if data.draw(st.booleans()):
         del content[data.draw(st.integers(0, len(content))) :]
@@ -97,12 +141,10 @@ def test_damaged_objects_give_an_error_or_an_answer(
     assert time.monotonic() - started < 5
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_damaged_fields_give_an_error_or_an_answer(
-    name: str, objects: dict[str, tuple[ObjectFile, ObjectFile]]
-) -> None:
+@pytest.mark.parametrize("pair", PAIRS)
+def test_damaged_fields_give_an_error_or_an_answer(pair: str, objects: Objects) -> None:
     """Seeded damage that a reader lets through more often than changed bytes of a file."""
-    before, after = objects[name]
+    before, after = objects[pair]
     for seed in range(60):
         for one, other in ((before, damaged(after, seed)), (damaged(before, seed), after)):
             try:
@@ -115,11 +157,9 @@ def test_damaged_fields_give_an_error_or_an_answer(
                 assert error.problems
 
 
-@pytest.mark.parametrize("name", USABLE)
-def test_the_same_objects_give_the_same_bytes(
-    name: str, objects: dict[str, tuple[ObjectFile, ObjectFile]]
-) -> None:
-    before, after = objects[name]
+@pytest.mark.parametrize("pair", USABLE_PAIRS)
+def test_the_same_objects_give_the_same_bytes(pair: str, objects: Objects) -> None:
+    before, after = objects[pair]
     first, second = diff(before, after), diff(before, after)
     assert first == second
     if isinstance(first, Delta) and isinstance(second, Delta) and first.object and second.object:

@@ -35,8 +35,12 @@ def test_most_rules_have_a_case() -> None:
         "changed-module-info",
         "different-units",
         "folded-function",
+        "module-key",
+        "never-patched",
         "short-branch",
+        "sibling-call",
         "table-entry",
         "undecoded-code",
         "unnamed-target",
+        "unresolved-symbol",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from dataclasses import replace
 
 from kbuild_py.elf import constants as elf
@@ -112,3 +113,94 @@ def damaged(obj: ObjectFile, seed: int) -> ObjectFile:
             flag, size = 1 << rng.choice([0, 1, 2, 4, 5]), rng.choice([0, 1, 2, 8, section.size])
             sections[section.index] = replace(section, flags=section.flags ^ flag, entsize=size)
     return replace(obj, sections=tuple(sections), symbols=tuple(symbols))
+
+
+def with_section_references(obj: ObjectFile) -> ObjectFile:
+    """References to local functions and variables become section and offset, as some assemblers write them.
+
+    Only those into the named thing itself: in front of it or behind it a section's offset means another.
+    """
+    symbols = list(obj.symbols)
+    own = {s.section: s.index for s in symbols if s.type == elf.STT_SECTION}
+    sections = []
+    for section in obj.sections:
+        relocations = []
+        for relocation in section.relocations:
+            symbol = symbols[relocation.symbol]
+            named = symbol.bind == elf.STB_LOCAL and symbol.type in (elf.STT_FUNC, elf.STT_OBJECT)
+            reach = relocation.addend + (4 if relocation.type in (2, 4) else 0)
+            if named and symbol.section > 0 and 0 <= reach < max(symbol.size, 1):
+                if symbol.section not in own:
+                    own[symbol.section] = len(symbols)
+                    symbols.append(Symbol(len(symbols), "", 0, 0, elf.STT_SECTION, 0, 0, symbol.section))
+                relocation = replace(
+                    relocation, symbol=own[symbol.section], addend=relocation.addend + symbol.value
+                )
+            relocations.append(relocation)
+        sections.append(replace(section, relocations=tuple(relocations)))
+    return replace(obj, sections=tuple(sections), symbols=tuple(symbols))
+
+
+def without_unused_section_symbols(obj: ObjectFile) -> ObjectFile:
+    """Section symbols that no relocation and no group names are left out, as assemblers do since 2020."""
+    used = {r.symbol for section in obj.sections for r in section.relocations}
+    used |= {section.info for section in obj.sections if section.type == elf.SHT_GROUP}
+    kept = [s for s in obj.symbols if s.type != elf.STT_SECTION or s.index in used]
+    number = {symbol.index: i for i, symbol in enumerate(kept)}
+    sections = [
+        replace(
+            section,
+            info=number[section.info] if section.type == elf.SHT_GROUP else section.info,
+            relocations=tuple(replace(r, symbol=number[r.symbol]) for r in section.relocations),
+        )
+        for section in obj.sections
+    ]
+    symbols = tuple(replace(symbol, index=i) for i, symbol in enumerate(kept))
+    return replace(obj, sections=tuple(sections), symbols=symbols)
+
+
+def rebound(obj: ObjectFile, seed: int) -> ObjectFile:
+    """Some static functions and variables are global (and the kernel's are static), under the same names."""
+    rng = random.Random(seed)
+    count = Counter(symbol.name for symbol in obj.symbols)
+
+    def bound(symbol: Symbol) -> Symbol:
+        known = symbol.type in (elf.STT_FUNC, elf.STT_OBJECT) and symbol.section > 0
+        plain = "." not in symbol.name and not symbol.name.startswith("__") and count[symbol.name] == 1
+        flip = known and plain and symbol.bind == elf.STB_LOCAL and rng.random() < 0.5
+        return replace(symbol, bind=elf.STB_GLOBAL) if flip else symbol
+
+    return replace(obj, symbols=tuple(bound(symbol) for symbol in obj.symbols))
+
+
+def padded(obj: ObjectFile, seed: int) -> ObjectFile:
+    """Sections of one function or variable are aligned and filled more; comments and notes are others."""
+    rng = random.Random(seed)
+    ends: dict[int, list[int]] = {}
+    for symbol in obj.symbols:
+        if symbol.type in (elf.STT_FUNC, elf.STT_OBJECT) and symbol.section > 0 and symbol.size:
+            ends.setdefault(symbol.section, []).append(symbol.value + symbol.size)
+    sections = []
+    for section in obj.sections:
+        code = bool(section.flags & elf.SHF_EXECINSTR)
+        if section.name in (".comment", ".note.gnu.property") and section.data:
+            data = bytes(len(section.data))
+            section = replace(section, data=data)
+        elif ends.get(section.index) == [section.size] and section.type == elf.SHT_PROGBITS and section.align:
+            more = rng.randrange(section.align * 4)
+            data = section.data + (b"\x90" if code else b"\0") * more
+            section = replace(section, data=data, size=len(data), align=section.align * 4)
+        sections.append(section)
+    return replace(obj, sections=tuple(sections))
+
+
+def with_plain_branches(obj: ObjectFile) -> ObjectFile:
+    """Calls have the relocation type that assemblers wrote before 2018, and some still do."""
+    sections = tuple(
+        replace(
+            section,
+            relocations=tuple(replace(r, type=2) if r.type == 4 else r for r in section.relocations),
+        )
+        for section in obj.sections
+    )
+    return replace(obj, sections=sections)

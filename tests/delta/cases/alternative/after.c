@@ -9,6 +9,6 @@ void f(void)
 
 void g(void)
 {
-	alternative("nop; nop; nop", "mfence", 6);
+	alternative(NOTHING, READ_BARRIER, 6);
 	other(2);
 }

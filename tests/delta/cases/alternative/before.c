@@ -9,6 +9,6 @@ void f(void)
 
 void g(void)
 {
-	alternative("nop; nop; nop", "lfence", 6);
+	alternative(NOTHING, BARRIER, 6);
 	other(2);
 }

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "../kernel.h"
+
+static noinline int helper(int x)
+{
+	return other(x) + 2;
+}
+
+int f(int x)
+{
+	return helper(x) * 5;
+}
+
+int g(int x)
+{
+	return other(x) - 2;
+}
+
+void *__kpatch_ignore_func_helper section(".kpatch.ignore.functions") = helper;
+void *__kpatch_ignore_func_g section(".kpatch.ignore.functions") = g;
