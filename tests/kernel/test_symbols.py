@@ -138,7 +138,7 @@ def test_a_file_of_random_bytes_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.kernel
 def test_a_file_that_was_cut_is_refused(debian12: TargetKernel, tmp_path: Path) -> None:
-    """Also one that is cut between two symbols: functions behind the cut would seem not to be in the image."""
+    """Also between two symbols: functions behind the cut would seem not to be in the image."""
     lines = debian12.symbols.read_text().splitlines(keepends=True)
     path = tmp_path / "kallsyms"
     path.write_text("".join(lines[: len(lines) // 2]))
