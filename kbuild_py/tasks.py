@@ -117,8 +117,12 @@ def forgiving(dump: Callable[[], None]) -> Callable[[], None]:
     def wrapper() -> None:
         try:
             dump()
-        except OSError as error:
-            say(f"build/.doit.json: cannot write: {error.strerror}")
+        except (OSError, UnboundLocalError) as error:
+            # doit's own clean-up stumbles over a file that it could not open.
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            say(f"build/.doit.json: cannot write: {cause.strerror}")
 
     return wrapper
 

@@ -11,9 +11,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from doit.dependency import JSONCodec, JsonDB
 
 from kbuild_py import bench
 from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.tasks import forgiving
 from tests.projects import KERNEL, MEMINFO, Answer, Throwaway, edited, throw_away
 
 pytestmark = pytest.mark.kernel
@@ -281,6 +283,21 @@ def test_a_patch_that_is_none(project: Throwaway, text: str) -> None:
     assert answer.status != 0
     assert "Traceback" not in answer.stdout + answer.stderr
     assert f"{NAME}.patch" in answer.stderr
+
+
+def test_a_record_that_cannot_be_opened_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a disk without room for one more file; doit's clean-up then fails in its own way."""
+    record = JsonDB(str(tmp_path / "missing" / ".doit.json"), JSONCodec())
+    forgiving(record.dump)()
+    assert capsys.readouterr().err == "build/.doit.json: cannot write: No such file or directory\n"
+
+    def broken() -> None:
+        raise UnboundLocalError("a bug")
+
+    with pytest.raises(UnboundLocalError):
+        forgiving(broken)()
 
 
 @pytest.mark.parametrize("damage", ["missing", "not JSON", "other release"])

@@ -51,9 +51,13 @@ class KernelSymbols:
     def load(cls, path: Path) -> KernelSymbols:
         """Read the file that `recover` made."""
         try:
-            return cls(path.read_text(encoding="utf-8", errors="replace"), path)
+            symbols = cls(path.read_text(encoding="utf-8", errors="replace"), path)
         except OSError as error:
             raise refuse(path, f"cannot read: {error.strerror}", "build again") from error
+        # Every kernel's linker script has it, behind all code and data.
+        if "_end" not in symbols.names:
+            raise refuse(path, "is cut off: the symbol _end is missing", "remove the file and build again")
+        return symbols
 
     def __len__(self) -> int:
         return len(self.names)

@@ -143,15 +143,12 @@ def require_passed(report: BootReport, place: object, log: Path) -> None:
         tail = printable("\n".join(_indented(console_tail(report, 20), "  | ")))
         cause = f"the guest {_ENDED[report.outcome]}: {report.reason}"
         raise refuse(place, f"{cause}\n{tail}" if tail else cause, f"the whole console is in {log}")
-    problems = [
-        Problem(
-            step.place or str(place),
-            printable(f"{step.title}: {step.failure}"),
-            f"the whole console is in {log}",
-        )
-        for step in report.steps
-        if step.failure
-    ]
+    problems = []
+    for step in report.steps:
+        if step.failure:
+            said = _indented(_shortened(step.errors), "  | ")
+            cause = printable("\n".join((f"{step.title}: {step.failure}", *said)))
+            problems.append(Problem(step.place or str(place), cause, f"the whole console is in {log}"))
     if not problems:
         problems = [Problem(str(place), report.reason, f"the whole console is in {log}")]
     raise UserError(*problems)

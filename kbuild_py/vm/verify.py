@@ -48,7 +48,13 @@ def kernel_name(module: Path) -> str:
 
 def load_step(module: Path, stage: str = "load") -> GuestStep:
     """`insmod` of a module file that the guest has under /modules; nothing goes on when it fails."""
-    command = f"insmod /modules/{module.name}"
+    # Why a module is refused is in the kernel's log, behind the line that init wrote for this step.
+    command = (
+        f"insmod /modules/{module.name} && exit\n"
+        "status=$?\n"
+        "dmesg | sed -n '/kbuild-py: step/h;//!H;${x;p}' | sed 1d >&2\n"
+        "exit $status"
+    )
     return GuestStep(f"insmod {module.name}", command, essential=True, stage=stage)
 
 

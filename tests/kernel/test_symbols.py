@@ -134,3 +134,14 @@ def test_a_file_of_random_bytes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a list of symbols") as caught:
         KernelSymbols.load(path)
     assert caught.value.problems[0].place == str(path)
+
+
+@pytest.mark.kernel
+def test_a_file_that_was_cut_is_refused(debian12: TargetKernel, tmp_path: Path) -> None:
+    """Also between two symbols: functions behind the cut would seem not to be in the image."""
+    lines = debian12.symbols.read_text().splitlines(keepends=True)
+    path = tmp_path / "kallsyms"
+    path.write_text("".join(lines[: len(lines) // 2]))
+    with pytest.raises(UserError, match="is cut off") as caught:
+        KernelSymbols.load(path)
+    assert caught.value.problems[0].remedy == "remove the file and build again"

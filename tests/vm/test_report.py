@@ -75,7 +75,8 @@ def test_each_failed_step_is_a_problem_at_its_place() -> None:
     with pytest.raises(UserError) as caught:
         require_passed(dataclasses.replace(FAILED, steps=(BAD, GOOD, BAD)), "m.yaml", LOG)
     assert [problem.place for problem in caught.value.problems] == ["m.yaml:4:7", "m.yaml:4:7"]
-    assert "cat /p: expected 'a', got nothing" in str(caught.value) and str(LOG) in str(caught.value)
+    assert "cat /p: expected 'a', got nothing\n  | cat: no\n" in str(caught.value)
+    assert str(LOG) in str(caught.value)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.PANICKED, Outcome.HUNG, Outcome.NEVER_STARTED])

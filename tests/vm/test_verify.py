@@ -114,5 +114,17 @@ def test_a_failed_check_does_not_stop_and_a_failed_load_does(debian12: TargetKer
     wrong, refused = caught.value.problems
     assert wrong.place == "m.yaml:8:1" and "expected 'new', got 'old'" in wrong.cause
     assert refused.place == "m.yaml" and "insmod kpatch-garbage.ko" in refused.cause
+    assert "invalid module format" in refused.cause
     report = from_json(json.loads((tmp_path / "vm/report.json").read_text()))
     assert report.outcome is Outcome.FAILED and len(report.steps) == 4
+
+
+@pytest.mark.kernel
+@pytest.mark.boot
+def test_a_module_that_is_refused_shows_what_the_kernel_said(debian12: TargetKernel, tmp_path: Path) -> None:
+    network = debian12.modules / "kernel/drivers/net"
+    needy = debian12.modules / "kernel/net/sctp/sctp.ko"  # needs another module, which is not there
+    with pytest.raises(UserError) as caught:
+        verify(debian12.boot_image, verify_guest([], network / "dummy.ko", needy), tmp_path, "m.yaml")
+    (problem,) = caught.value.problems
+    assert "sctp: Unknown symbol" in problem.cause and "dummy" not in problem.cause
