@@ -80,7 +80,7 @@ def launcher(root: Path) -> None:
         shutil.copy(TOP / name, root / name)
     digests = (f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}"
                for name in ("doit", "pyproject.toml"))  # fmt: skip
-    (root / ".venv/.ready").write_text("\n".join([str(root), *digests]) + "\n")
+    (root / ".venv/.project").write_text("\n".join([str(root), *digests]) + "\n")
     (root / ".venv/bin/python").symlink_to(sys.executable)
     (root / ".venv/bin/doit").write_text("import os, sys; print(os.getcwd(), *sys.argv)\n")
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence, Set
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
 from kbuild_py.delta.correlate import Correlation, by_content
+from kbuild_py.delta.lines import BUG_FORMAT, PRINTK, line_numbers
 from kbuild_py.delta.model import Cause, Why
 from kbuild_py.delta.sections import Role
 from kbuild_py.delta.tables import Use
@@ -26,6 +27,7 @@ from kbuild_py.elf import constants as elf
 
 # struct _ddebug (include/linux/dynamic_debug.h): four pointers, then a word that begins with the line.
 _DESCRIPTOR_LINE = ((32, 35),)
+_BUG_REACH = 64  # bytes of code within which a format is that of the next printk()
 
 
 class Comparison:
@@ -177,7 +179,33 @@ class Comparison:
         left, right = self.original.bytes_of(old), self.patched.bytes_of(new)
         if left == right:
             return True
-        return self._masked(old, left, links) == self._masked(old, right, links)
+        return self._different(old, new, links) is None
+
+    def _different(self, old: Piece, new: Piece, links: Sequence[Link]) -> int | None:
+        """Where the contents of two pieces with relocations at the same places differ; None if nowhere."""
+        left = self._masked(old, self.original.bytes_of(old), links)
+        right = self._masked(old, self.patched.bytes_of(new), links)
+        if left != right and old.kind is Kind.FUNCTION and len(left) == len(right):
+            calls = dict(self._calls(old, links))
+            found = line_numbers(self.original.machine, left, right, calls) if calls else ()
+            for low, high in found:
+                right = right[:low] + left[low:high] + right[high:]
+        pairs = enumerate(zip(left, right, strict=False))
+        first = next((place for place, (one, other) in pairs if one != other), min(len(left), len(right)))
+        return None if left == right else first
+
+    def _calls(self, piece: Piece, links: Sequence[Link]) -> Iterator[tuple[int, str]]:
+        """Place and callee of each call; printk() under another name where it prints what BUG() says."""
+        bug = -_BUG_REACH
+        for link in links:
+            place, name = link.offset - piece.start, link.name
+            if link.piece != NOWHERE:
+                target = self.original.pieces[link.piece]
+                name = target.name
+                if target.kind is Kind.STRING and self._tail(self.original, target, link.at) == BUG_FORMAT:
+                    bug = place
+            if self.original.is_branch(piece, link) and not link.at:
+                yield place, "printk BUG" if name in PRINTK and place - bug < _BUG_REACH else name
 
     def _masked(self, piece: Piece, content: bytes, links: Sequence[Link]) -> bytes:
         """The content with relocated fields and line numbers set to zero."""
@@ -211,14 +239,7 @@ class Comparison:
         if self.equal(old, new):
             return None
         left, right = self.original.links_of(old), self.patched.links_of(new)
-        masked = (
-            self._masked(old, self.original.bytes_of(old), left),
-            self._masked(new, self.patched.bytes_of(new), right),
-        )
-        first = next(
-            (i for i, (one, other) in enumerate(zip(*masked, strict=False)) if one != other),
-            min(old.size, new.size),
-        )
+        first = self._first_difference(old, new)
         for one, other in zip(left, right, strict=False):
             place = min(one.offset - old.start, other.offset - new.start)
             if place >= first:
@@ -237,6 +258,19 @@ class Comparison:
             if not self._all_equal(list(zip(entries, others, strict=True))):
                 return Why(Cause.TABLE, f"an entry in {name} says something else")
         return Why(Cause.BODY, "something that it reaches differs")
+
+    def _first_difference(self, old: Piece, new: Piece) -> int:
+        """Where the bytes of two functions differ first; the size of the smaller one when they do not."""
+        left, right = self.original.links_of(old), self.patched.links_of(new)
+        if [link.offset - old.start for link in left] == [link.offset - new.start for link in right]:
+            found = self._different(old, new, left)
+            return min(old.size, new.size) if found is None else found
+        masked = (
+            self._masked(old, self.original.bytes_of(old), left),
+            self._masked(new, self.patched.bytes_of(new), right),
+        )
+        pairs = enumerate(zip(*masked, strict=False))
+        return next((i for i, (one, other) in pairs if one != other), min(old.size, new.size))
 
     def _all_equal(self, pairs: Sequence[tuple[int, int]]) -> bool:
         return all(self.equal(self.original.pieces[old], self.patched.pieces[new]) for old, new in pairs)

@@ -248,6 +248,8 @@ def _ambiguous(comparison: Comparison, selection: Selection) -> Iterator[Verdict
 def _two_things(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
     """A name that shipped code refers to in the kernel means one thing there."""
     original, patched = comparison.original, comparison.patched
+    if not selection.included:
+        return
     count = Counter(p.name for p in original.pieces if p.kind in (Kind.FUNCTION, Kind.OBJECT))
     static = {p.name for p in original.pieces if p.name and p.symbol and original.is_local(p)}
     for piece, link in _shipped_links(patched, selection):

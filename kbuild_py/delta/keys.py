@@ -96,8 +96,8 @@ def settle(comparison: Comparison, selection: Selection, options: Options) -> Ke
     ]
     if unknown:
         notes.append(
-            f"keys of static branches or calls: {', '.join(sorted(unknown))}: it is not known whether "
-            "vmlinux or a module has them; those of a module cannot be patched"
+            f"it is not known whether vmlinux or a module has the static keys or calls "
+            f"{', '.join(sorted(unknown))}; code with those of a module cannot be patched"
         )
     if dropped:
         selection = replace(selection, included=selection.included - dropped.keys())

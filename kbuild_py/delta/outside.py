@@ -24,7 +24,10 @@ _FOLDERS = (
     (r"/hyp/nvhe/|\.nvhe\.o$", "code of the hypervisor, which runs beside the kernel"),
 )
 _SYMBOLS = (
-    (r"^__vdso_|^__kernel_(clock_gettime|clock_getres|gettimeofday|getcpu|time)$", _FOLDERS[0][1]),
+    (
+        r"^__(s390_)?vdso_|^__(c_)?kernel_(clock_gettime|clock_getres|gettimeofday|getcpu|time)(32|64)?$",
+        _FOLDERS[0][1],
+    ),
     (r"^(extract_kernel|decompress_kernel)$", _FOLDERS[2][1]),
     (r"^efi_(pe_entry|stub_entry|main)$", _FOLDERS[3][1]),
     (r"^__kvm_nvhe_", _FOLDERS[5][1]),

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 
 from kbuild_py.delta import rules
-from kbuild_py.delta.anatomy import Link, Piece
+from kbuild_py.delta.anatomy import NOWHERE, Link, Piece
 from kbuild_py.delta.compare import Comparison, describe
 from kbuild_py.delta.model import Verdict
 from kbuild_py.delta.select import Selection
@@ -55,5 +55,9 @@ def _leaving(comparison: Comparison, selection: Selection) -> Iterator[tuple[Pie
         for link in patched.links_of(piece):
             if link.piece in selection.included or not machine.needs_toc(code, link.offset):
                 continue
+            if machine.arch.names.get(link.type, "").endswith("_NOTOC"):
+                continue  # Code for newer processors does without the register.
+            if link.piece != NOWHERE and link.piece not in comparison.correlation.to_original:
+                continue  # It is not in the kernel, which is another verdict.
             if link.name not in machine.fentry and not _SAVES_REGISTERS.match(describe(patched, link)):
                 yield piece, link

@@ -66,12 +66,14 @@ class Lines:
     loads:     mnemonics that load a constant into a register
     continued: mnemonics that add the rest of a constant to the same register
     flow:      whether a mnemonic is a branch, call or return
+    plain:     whether an instruction touches only the registers that it names
     """
 
     arguments: tuple[frozenset[str], ...]
     loads: frozenset[str]
     continued: frozenset[str]
     flow: Callable[[str], bool]
+    plain: Callable[[str], bool] = field(default=lambda mnemonic: True)
 
 
 def no_local_entry(other: int) -> int:

@@ -119,7 +119,7 @@ def ppc64le() -> Machine:
         objtool=False,
         tables=_TABLES,
         lines=Lines(
-            arguments=tuple(frozenset({f"r{number}", str(number)}) for number in range(3, 11)),
+            arguments=tuple(frozenset({f"r{number}"}) for number in range(3, 11)),
             loads=frozenset({"li", "lis"}),
             continued=frozenset({"ori"}),
             flow=lambda mnemonic: re.match(r"b(?!per)|sc$|rf|t[dw]", mnemonic) is not None,

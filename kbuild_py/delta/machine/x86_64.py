@@ -10,6 +10,7 @@ which may be another variable.  Only decoding the instruction tells.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -31,6 +32,10 @@ _TABLES = {
     ".smp_locks": Table((4,), Use.MEANING, "lock prefixes"),
     ".parainstructions": Table((16,), Use.MEANING, "paravirt calls"),
 }
+# Instructions that read and write what they name and nothing else (but for flags and the stack).
+_PLAIN = re.compile(
+    r"^(mov|movabs|mov[sz]xd?|lea|add|sub|and|or|xor|not|neg|inc|dec|sh[lr]|sar|test|cmp|nop|bt|push|pop)$"
+)
 
 
 @cache
@@ -103,6 +108,7 @@ def x86_64() -> Machine:
             arguments=tuple(_registers(name) for name in ("rdi", "rsi", "rdx", "rcx", "r8", "r9")),
             loads=frozenset({"mov"}),
             continued=frozenset(),
+            plain=lambda mnemonic: _PLAIN.match(mnemonic) is not None,
             flow=lambda mnemonic: mnemonic.split()[-1].startswith(("j", "call", "ret", "loop", "int", "ud")),
         ),
         decode=_decode,

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A line number in an instruction is no change.
+
+Some functions of the kernel are told the line that calls them: `might_sleep()` is
+`__might_sleep(__FILE__, __LINE__)`.  One line more at the top of a file, and every function behind it has
+another constant in it.  Patched sources carry `#line` directives against that; this is the second line of
+defence, for objects that were made without.
+
+The difference must be exactly that constant.  Both instructions load one into the register of the argument
+that takes the line, and nothing until the call reads or writes this register or leaves the straight path.
+What the argument is, `TAKERS` says; whoever is not in it takes no line, and a constant is a change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from kbuild_py.delta.machine import Machine
+from kbuild_py.delta.machine.kinds import Instruction
+
+REACH = 24  # instructions between the constant and the call
+MAX_LINE = 1 << 20
+BUG_FORMAT = b"BUG: failure at %s:%d/%s()!\n\0"  # BUG() of a processor without a trap (asm-generic/bug.h)
+PRINTK = frozenset({"printk", "_printk"})
+
+# Function -> which argument is the line, counted from 0, and where it is declared.
+TAKERS: Mapping[str, tuple[int, str]] = {
+    "__might_sleep": (1, "include/linux/kernel.h"),
+    "___might_sleep": (1, "include/linux/kernel.h, until 5.15"),
+    "__might_resched": (1, "include/linux/kernel.h, since 5.16"),
+    "__might_fault": (1, "include/linux/kernel.h, include/linux/uaccess.h"),
+    "__cant_sleep": (1, "include/linux/kernel.h"),
+    "__cant_migrate": (1, "include/linux/kernel.h"),
+    "warn_slowpath_null": (1, "include/asm-generic/bug.h, until 5.4"),
+    "warn_slowpath_fmt": (1, "include/asm-generic/bug.h"),
+    "warn_slowpath_fmt_taint": (1, "include/asm-generic/bug.h, until 5.4"),
+    "__warn": (1, "include/asm-generic/bug.h"),
+    "lockdep_rcu_suspicious": (1, "include/linux/lockdep.h"),
+    "__btrfs_abort_transaction": (2, "fs/btrfs/transaction.h"),
+    "__btrfs_handle_fs_error": (2, "fs/btrfs/messages.h"),
+    "__btrfs_panic": (2, "fs/btrfs/messages.h"),
+    "btrfs_assertfail": (2, "fs/btrfs/messages.h"),
+    "__ext4_error": (2, "fs/ext4/ext4.h"),
+    "__ext4_error_inode": (2, "fs/ext4/ext4.h"),
+    "__ext4_error_file": (2, "fs/ext4/ext4.h"),
+    "__ext4_std_error": (2, "fs/ext4/ext4.h"),
+    "__ext4_abort": (2, "fs/ext4/ext4.h"),
+    "__ext4_warning": (2, "fs/ext4/ext4.h"),
+    "__ext4_warning_inode": (2, "fs/ext4/ext4.h"),
+    "__ext4_grp_locked_error": (1, "fs/ext4/ext4.h"),
+    "__ext4_journal_stop": (1, "fs/ext4/ext4_jbd2.h"),
+    "__ext4_journal_get_write_access": (1, "fs/ext4/ext4_jbd2.h"),
+    "__ext4_journal_get_create_access": (1, "fs/ext4/ext4_jbd2.h"),
+    "__ext4_handle_dirty_metadata": (1, "fs/ext4/ext4_jbd2.h"),
+    "__ext4_forget": (1, "fs/ext4/ext4_jbd2.h"),
+    "__ext4_mark_inode_dirty": (3, "fs/ext4/ext4_jbd2.h"),
+    "__jbd2_debug": (3, "include/linux/jbd2.h"),
+    "printk BUG": (2, "include/asm-generic/bug.h"),
+}
+
+_CONSTANT = re.compile(r"^(?P<to>%?\w+), (?:(?P<source>%?\w+), )?[#$]?(?P<value>0x[0-9a-f]+|\d+)$")
+
+
+def line_numbers(
+    machine: Machine, left: bytes, right: bytes, calls: Mapping[int, str]
+) -> Iterator[tuple[int, int]]:
+    """The stretches (start, end) of two functions' code that differ in a line number only.
+
+    left, right: code of equal size, relocated fields empty
+    calls:       place of a call's field -> the function that it reaches ("printk BUG" for BUG_FORMAT)
+    """
+    ours, theirs = (list(machine.instructions(code, 0, len(code))) for code in (left, right))
+    if [row[:2] for row in ours] != [row[:2] for row in theirs]:
+        return
+    for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        start, end = one[0], one[0] + one[1]
+        if left[start:end] == right[start:end]:
+            continue
+        register = _loaded(machine, ours, index)
+        if register is None or register != _loaded(machine, theirs, index) or one[2] != other[2]:
+            continue
+        if _takes_line(machine, ours, index, register, calls):
+            yield start, end
+
+
+def _loaded(machine: Machine, code: Sequence[Instruction], index: int) -> frozenset[str] | None:
+    """The argument's register that instruction `index` loads with a constant; None when it does not."""
+    _, _, mnemonic, operands = code[index]
+    match = _CONSTANT.match(operands)
+    if match is None or not 0 <= int(match["value"], 0) < MAX_LINE:
+        return None
+    register = next((names for names in machine.lines.arguments if match["to"] in names), None)
+    if register is None:
+        return None
+    if match["source"] in (None, "zero"):
+        return register if mnemonic in machine.lines.loads else None
+    # The lower part of a constant whose upper part was loaded just before.
+    if mnemonic not in machine.lines.continued or match["source"] != match["to"]:
+        return None
+    for before in range(index - 1, max(index - 4, -1), -1):
+        if _mentions(register, code[before][3]):
+            first = _CONSTANT.match(code[before][3])
+            whole = first is not None and first["to"] == match["to"] and first["source"] in (None, "zero")
+            return register if whole and code[before][2] in machine.lines.loads else None
+    return None
+
+
+def _takes_line(
+    machine: Machine,
+    code: Sequence[Instruction],
+    index: int,
+    register: frozenset[str],
+    calls: Mapping[int, str],
+) -> bool:
+    """The next call takes a line in this register, and nothing in between touches it."""
+    for address, size, mnemonic, operands in code[index + 1 : index + 1 + REACH]:
+        if machine.lines.flow(mnemonic):
+            callee = next((calls[place] for place in range(address, address + size) if place in calls), "")
+            argument = TAKERS.get(callee, (-1, ""))[0]
+            arguments = machine.lines.arguments
+            return 0 <= argument < len(arguments) and arguments[argument] == register
+        if not machine.lines.plain(mnemonic):
+            return False
+        if _mentions(register, operands):
+            match = _CONSTANT.match(operands)
+            rest = match is not None and match["to"] == match["source"] and match["to"] in register
+            if not rest or mnemonic not in machine.lines.continued:
+                return False
+    return False
+
+
+def _mentions(register: frozenset[str], operands: str) -> bool:
+    return any(word in register for word in re.findall(r"%?\w+", operands))
