@@ -9,6 +9,7 @@ input redoes exactly what depends on it (`stamps.py`).  What each action does is
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import functools
@@ -397,8 +398,10 @@ def stamped(stamp: Path, values: Sequence[str], does: Callable[..., None], *argu
 
 
 def remove(folder: Path) -> None:
-    """Remove what was built there (for `doit clean`)."""
+    """Remove what was built there (for `doit clean`), and the folder above when nothing else is in it."""
     shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
 
 
 def action(name: str) -> Callable[..., None]:

@@ -15,15 +15,20 @@ from pathlib import Path
 from kbuild_py.files import folder_atomic, write_atomic
 from kbuild_py.kernel.kbuild import ENVIRONMENT
 from kbuild_py.kernel.target import TargetKernel
-from kbuild_py.run import run
+from kbuild_py.run import find, run
+from kbuild_py.unit.check import check_compiler
 
 
 def kbuild(kernel: TargetKernel, folder: Path, *, extra_symbols: Path | None = None) -> None:
     """Build what the Kbuild in `folder` says; the log is `folder`/build.log.
 
     extra_symbols: a Module.symvers with exports of other modules that this one uses.
-    Raises `UserError` with kbuild's output when it fails or leaves a symbol unresolved.
+    Raises `UserError` for a compiler that is not the kernel's, for a missing tool, and with kbuild's output
+    when it fails or leaves a symbol unresolved.
     """
+    check_compiler(kernel)
+    for tool in ("make", "ld"):
+        find(tool)
     for shipped in folder.glob("*.o_shipped"):
         # modpost wants the record of how each object was made; these were made before.
         (folder / f".{shipped.name.removesuffix('_shipped')}.cmd").touch()

@@ -158,6 +158,28 @@ def test_a_core_that_does_not_compile_leaves_what_was_there(debian12: TargetKern
     assert list(output.parent.iterdir()) == [output]
 
 
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        ("gcc-12", "gcc-12: the kernel's compiler is not installed\n  hint: apt-get install gcc-12="),
+        ("ld", "ld: this program is not installed\n  hint: apt-get install binutils"),
+    ],
+)
+def test_a_core_without_its_tools_names_their_package(
+    missing: str, says: str, debian12: TargetKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for path in Path("/usr/bin").iterdir():
+        if path.name != missing:
+            (tools / path.name).symlink_to(path)
+    monkeypatch.setenv("PATH", str(tools))
+    with pytest.raises(UserError) as caught:
+        build_core(debian12, TOP / "core", tmp_path / "out" / KERNEL)
+    assert str(caught.value).startswith(says)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_sources_of_the_core(tmp_path: Path) -> None:
     for name in ("b.c", "a.c", "x.h", "Kbuild", "a.o", ".a.o.cmd", "notes.txt"):
         (tmp_path / name).write_text("")
