@@ -28,7 +28,6 @@ class Processor:
     ignored:     types that mean nothing in a module
     width:       bytes of the field, where not 4
     filling:     bytes of no-operations
-    before:      bytes before a function where ftrace's no-operations may begin
     subsections: code that no symbol names may stand behind a function
     mask:        type -> width and bits of a field that holds the addend a second time
     ld, readelf: the tools that must accept an object
@@ -40,7 +39,6 @@ class Processor:
     ignored: frozenset[int] = frozenset()
     width: dict[int, int] = field(default_factory=dict)
     filling: bytes = b"\0"
-    before: int = 0
     subsections: bool = False
     mask: dict[int, tuple[int, int]] = field(default_factory=dict)
     ld: tuple[str, ...] = ("ld",)
@@ -52,7 +50,7 @@ PROCESSORS = {
         frozenset({2, 4, 24}), None, {4: 2}, width={1: 8, 24: 8}, filling=b"\x90\xcc\0"
     ),
     "EM_AARCH64": Processor(
-        before=8, subsections=True, filling=bytes.fromhex("1f2003d500"), ld=("aarch64-linux-gnu-ld",)
+        subsections=True, filling=bytes.fromhex("1f2003d500"), ld=("aarch64-linux-gnu-ld",)
     ),
     "EM_PPC64": Processor(
         ignored=frozenset({109, 118}), mask={132: (8, 0xFFFF0003FFFF)}, filling=bytes.fromhex("6000"),
