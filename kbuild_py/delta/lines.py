@@ -129,6 +129,8 @@ def _takes_line(
         seen.add(number)
         address, size, mnemonic, operands = code[number]
         callee = next((calls[place] for place in range(address, address + size) if place in calls), "")
+        if callee in machine.lines.thunks:
+            continue
         if callee:
             if not _is_taker(machine, callee, register):
                 return False

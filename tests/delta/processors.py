@@ -30,7 +30,6 @@ class Processor:
     filling:     bytes of no-operations
     subsections: code that no symbol names may stand behind a function
     inner:       types of branches to labels of the same function, which may be resolved in the output
-    inner:       types of branches that need no relocation within a function
     mask:        type -> width and bits of a field that holds the addend a second time
     ld, readelf: the tools that must accept an object
     """
@@ -42,7 +41,6 @@ class Processor:
     width: dict[int, int] = field(default_factory=dict)
     filling: bytes = b"\0"
     subsections: bool = False
-    inner: frozenset[int] = frozenset()
     inner: frozenset[int] = frozenset()
     mask: dict[int, tuple[int, int]] = field(default_factory=dict)
     ld: tuple[str, ...] = ("ld",)
@@ -86,25 +84,6 @@ def loongarch_branch(code: bytes, offset: int) -> tuple[int, bytes | None]:
         return 0, None
     distance -= (distance >> bits - 1) << bits
     return offset + 4 * distance, (word & ~field).to_bytes(4, "little")
-
-
-def loongarch_branch(code: bytes, place: int) -> tuple[int, bytes | None]:
-    """Where a direct branch goes, and its other bits; None when it is none."""
-    word = int.from_bytes(code, "little")
-    opcode = word >> 26
-    if opcode in (0x10, 0x11, 0x12):  # beqz, bnez, bceqz: 21 bits, the upper five last
-        bits, distance = 21, word >> 10 & 0xFFFF | (word & 0x1F) << 16
-        rest = word & ~0x3FFFC1F
-    elif opcode in (0x14, 0x15):  # b, bl: 26 bits
-        bits, distance = 26, word >> 10 & 0xFFFF | (word & 0x3FF) << 16
-        rest = word & ~0x3FFFFFF
-    elif 0x16 <= opcode <= 0x1B:  # beq and the like: 16 bits
-        bits, distance = 16, word >> 10 & 0xFFFF
-        rest = word & ~0x3FFFC00
-    else:
-        return 0, None
-    signed = distance - (1 << bits) if distance >> (bits - 1) else distance
-    return place + 4 * signed, rest.to_bytes(4, "little")
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ class Lines:
     continued: mnemonics that add the rest of a constant to the same register
     flow:      whether a mnemonic is a branch, call or return
     calls, jumps, returns: which of these are calls, unconditional direct jumps, returns (with the operands)
+    thunks:    functions that a jump to is a return
     plain:     whether an instruction touches only the registers that it names
     """
 
@@ -78,6 +79,7 @@ class Lines:
     calls: frozenset[str]
     jumps: frozenset[str]
     returns: Callable[[str, str], bool]
+    thunks: frozenset[str] = frozenset()
     plain: Callable[[str], bool] = field(default=lambda mnemonic: True)
 
 

@@ -108,6 +108,7 @@ def x86_64() -> Machine:
             arguments=tuple(_registers(name) for name in ("rdi", "rsi", "rdx", "rcx", "r8", "r9")),
             loads=frozenset({"mov"}),
             continued=frozenset(),
+            thunks=frozenset({"__x86_return_thunk"}),
             plain=lambda mnemonic: _PLAIN.match(mnemonic) is not None,
             calls=frozenset({"call"}),
             jumps=frozenset({"jmp"}),
