@@ -27,7 +27,8 @@ _MAPPED = 1 << 31  # x86: -__START_KERNEL_map, as far as it fits into 32 bits
 
 def dissect(obj: ObjectFile, sizes: EntrySizes) -> Anatomy:
     """Cut `obj` into pieces and resolve its relocations.  `UserError` for a processor that is not known."""
-    return _Dissection(obj, machine(obj), sizes).run()
+    processor = machine(obj)
+    return _Dissection(processor.settle(obj), processor, sizes).run()
 
 
 @dataclass(slots=True)

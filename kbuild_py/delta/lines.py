@@ -7,7 +7,7 @@ another constant in it.  Patched sources carry `#line` directives against that; 
 defence, for objects that were made without.
 
 The difference must be exactly that constant.  Both instructions load one into the register of the argument
-that takes the line, and nothing until the call reads or writes this register or leaves the straight path.
+that takes the line, some way from there leads to the call, and on no way anything else reads this register.
 What the argument is, `TAKERS` says; whoever is not in it takes no line, and a constant is a change.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from kbuild_py.delta.machine import Machine
 from kbuild_py.delta.machine.kinds import Instruction
 
-REACH = 24  # instructions between the constant and the call
+REACH = 64  # instructions that are followed from the constant to the call
 MAX_LINE = 1 << 20
 BUG_FORMAT = b"BUG: failure at %s:%d/%s()!\n\0"  # BUG() of a processor without a trap (asm-generic/bug.h)
 PRINTK = frozenset({"printk", "_printk"})
@@ -60,6 +60,7 @@ TAKERS: Mapping[str, tuple[int, str]] = {
 }
 
 _CONSTANT = re.compile(r"^(?P<to>%?\w+), (?:(?P<source>%?\w+), )?[#$]?(?P<value>0x[0-9a-f]+|\d+)$")
+_TARGET = re.compile(r"0x[0-9a-f]+$|\b\d$")
 
 
 def line_numbers(
@@ -113,21 +114,56 @@ def _takes_line(
     register: frozenset[str],
     calls: Mapping[int, str],
 ) -> bool:
-    """The next call takes a line in this register, and nothing in between touches it."""
-    for address, size, mnemonic, operands in code[index + 1 : index + 1 + REACH]:
-        if machine.lines.flow(mnemonic):
-            callee = next((calls[place] for place in range(address, address + size) if place in calls), "")
-            argument = TAKERS.get(callee, (-1, ""))[0]
-            arguments = machine.lines.arguments
-            return 0 <= argument < len(arguments) and arguments[argument] == register
-        if not machine.lines.plain(mnemonic):
+    """A call takes a line in this register, and on no other way anything looks at it.
+
+    Compilers load the constant before they know whether the call will be made.
+    """
+    places = {row[0]: number for number, row in enumerate(code)}
+    waiting, seen, found = [index + 1], {index}, False
+    while waiting:
+        number = waiting.pop()
+        if number in seen:  # among these the load itself, which begins anew
+            continue
+        if number >= len(code) or len(seen) > REACH:
             return False
-        if _mentions(register, operands):
-            match = _CONSTANT.match(operands)
-            rest = match is not None and match["to"] == match["source"] and match["to"] in register
-            if not rest or mnemonic not in machine.lines.continued:
+        seen.add(number)
+        address, size, mnemonic, operands = code[number]
+        callee = next((calls[place] for place in range(address, address + size) if place in calls), "")
+        if callee in machine.lines.thunks:
+            continue
+        if callee:
+            if not _is_taker(machine, callee, register):
                 return False
-    return False
+            found = True
+        elif machine.lines.flow(mnemonic):
+            if machine.lines.returns(mnemonic, operands):
+                continue
+            target = _TARGET.search(operands)
+            goal = places.get(int(target[0], 0)) if target is not None else None
+            if goal is None or mnemonic in machine.lines.calls or _mentions(register, operands):
+                return False
+            waiting.append(goal)
+            if mnemonic not in machine.lines.jumps:
+                waiting.append(number + 1)
+        elif not machine.lines.plain(mnemonic):
+            return False
+        elif not _mentions(register, operands):
+            waiting.append(number + 1)
+        else:
+            match = _CONSTANT.match(operands)
+            if match is None or match["to"] not in register:
+                return False
+            whole = match["source"] in (None, "zero") and mnemonic in machine.lines.loads
+            if not whole:  # and if it is, the register holds something else from here on
+                if match["source"] != match["to"] or mnemonic not in machine.lines.continued:
+                    return False
+                waiting.append(number + 1)
+    return found
+
+
+def _is_taker(machine: Machine, callee: str, register: frozenset[str]) -> bool:
+    argument, arguments = TAKERS.get(callee, (-1, ""))[0], machine.lines.arguments
+    return 0 <= argument < len(arguments) and arguments[argument] == register
 
 
 def _mentions(register: frozenset[str], operands: str) -> bool:

@@ -18,7 +18,7 @@ from elftools.elf.elffile import ELFFile
 
 from kbuild_py.run import run
 from tests.delta.minimal import unneeded
-from tests.delta.processors import PROCESSORS, Processor
+from tests.delta.processors import PROCESSORS, Processor, loongarch_branch
 
 NUMBERS = re.compile(r"(\.\d+|\.new)+(?=$|\.)")
 # Table -> its entries' size in the cases, and where their first relocated field is.
@@ -165,6 +165,7 @@ def function(obj: Loaded, name: str, renamed: dict[str, str]) -> tuple[bytes, li
     section, start = found[0]["section"], found[0]["value"]
     content = bytearray(obj.sections[section][2][start : start + found[0]["size"]])
     relocations = []
+    inner: dict[int, int] = {}  # branches within the function: place -> target
     for relocation in sorted(obj.relocations.get(section, [])):
         offset, kind = relocation[0] - start, relocation[1]
         if 0 <= offset < len(content):
@@ -175,9 +176,20 @@ def function(obj: Loaded, name: str, renamed: dict[str, str]) -> tuple[bytes, li
                 size, mask = obj.processor.mask[kind]
                 word = int.from_bytes(content[offset : offset + size], "little") & ~mask
                 content[offset : offset + size] = word.to_bytes(size, "little")
+            symbol = obj.symbols[relocation[2]]
+            if kind in obj.processor.inner and symbol["name"].startswith(".L"):
+                inner[offset] = symbol["value"] + relocation[3] - start
+                continue
             shape = obj.processor.same.get(kind, kind)
             relocations.append((offset, shape, meaning(obj, section, relocation, renamed)))
-    return bytes(content), relocations
+    if obj.processor.inner:
+        relocated = {offset for offset, _, _ in relocations}
+        for offset in range(0, len(content) - 3, 4):
+            target, rest = loongarch_branch(content[offset : offset + 4], offset)
+            if rest is not None and offset not in relocated:
+                content[offset : offset + 4] = rest
+                relocations.append((offset, "branch", inner.get(offset, target)))
+    return bytes(content), sorted(relocations, key=lambda found: found[0])
 
 
 def entries(obj: Loaded, name: str, functions: set[str]) -> int:
@@ -215,7 +227,7 @@ def check(patched_path: Path, output_path: Path, account: dict[str, Any], *, bra
         theirs = function(patched, item["patched_name"], {})
         if branches:
             assert len(ours[0]) == len(theirs[0])
-            assert all(relocation in ours[1] for relocation in theirs[1])
+            assert all(one in ours[1] for one in theirs[1] if one[1] != "branch")
         else:
             assert ours == theirs, item["name"]
     for table in TABLES:

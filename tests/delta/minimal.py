@@ -30,7 +30,8 @@ def unneeded(obj: Any, account: dict[str, Any]) -> list[str]:
     roots = functions | {item["name"] for item in account["data"] if not item.get("local", True)}
     waiting: list[tuple[int, int]] = []
     for symbol in obj.symbols:
-        if symbol["section"] in sections and symbol["type"] in ("STT_FUNC", "STT_OBJECT"):
+        padding = symbol["name"].startswith(("__pfx_", "__cfi_"))  # belongs to the function behind it
+        if symbol["section"] in sections and symbol["type"] in ("STT_FUNC", "STT_OBJECT") and not padding:
             extents[symbol["section"]].append((symbol["value"], symbol["value"] + symbol["size"]))
             if symbol["name"] in roots:
                 waiting.append((symbol["section"], symbol["value"]))
@@ -53,7 +54,7 @@ def unneeded(obj: Any, account: dict[str, Any]) -> list[str]:
                 inside = any(start <= place < end for start, end in extents[section])
                 if obj.processor.subsections and not inside:
                     waiting.append((section, place))
-                elif not any(start - obj.processor.before <= place <= end for start, end in extents[section]):
+                elif place > max(end for _, end in extents[section]):
                     found.append(f"{name}+{relocation[0]:#x} is about code that is not there")
             else:
                 waiting.append((section, place))

@@ -28,8 +28,8 @@ class Processor:
     ignored:     types that mean nothing in a module
     width:       bytes of the field, where not 4
     filling:     bytes of no-operations
-    before:      bytes before a function where ftrace's no-operations may begin
     subsections: code that no symbol names may stand behind a function
+    inner:       types of branches to labels of the same function, which may be resolved in the output
     mask:        type -> width and bits of a field that holds the addend a second time
     ld, readelf: the tools that must accept an object
     """
@@ -40,8 +40,8 @@ class Processor:
     ignored: frozenset[int] = frozenset()
     width: dict[int, int] = field(default_factory=dict)
     filling: bytes = b"\0"
-    before: int = 0
     subsections: bool = False
+    inner: frozenset[int] = frozenset()
     mask: dict[int, tuple[int, int]] = field(default_factory=dict)
     ld: tuple[str, ...] = ("ld",)
     readelf: str = "readelf"
@@ -52,7 +52,7 @@ PROCESSORS = {
         frozenset({2, 4, 24}), None, {4: 2}, width={1: 8, 24: 8}, filling=b"\x90\xcc\0"
     ),
     "EM_AARCH64": Processor(
-        before=8, subsections=True, filling=bytes.fromhex("1f2003d500"), ld=("aarch64-linux-gnu-ld",)
+        subsections=True, filling=bytes.fromhex("1f2003d500"), ld=("aarch64-linux-gnu-ld",)
     ),
     "EM_PPC64": Processor(
         ignored=frozenset({109, 118}), mask={132: (8, 0xFFFF0003FFFF)}, filling=bytes.fromhex("6000"),
@@ -63,10 +63,27 @@ PROCESSORS = {
         frozenset({17, 18, 19, 20, 26}), -2, {20: 19, 18: 17}, filling=b"\x07\0", ld=("s390x-linux-gnu-ld",)
     ),
     "EM_LOONGARCH": Processor(
-        ignored=frozenset({100, 102}), filling=bytes.fromhex("40030000"),
+        ignored=frozenset({100, 102}), inner=frozenset({64, 65, 66}), filling=bytes.fromhex("40030000"),
         ld=("ld.lld-19", "-m", "elf64loongarch"), readelf="llvm-readelf-19",
     ),
 }  # fmt: skip
+
+
+def loongarch_branch(code: bytes, offset: int) -> tuple[int, bytes | None]:
+    """Where a LoongArch branch at `offset` goes, and its bytes without the distance; None for others."""
+    word = int.from_bytes(code, "little")
+    opcode = word >> 26
+    low = word >> 10 & 0xFFFF
+    if opcode in (0x14, 0x15):  # b, bl
+        distance, bits, field = (word & 0x3FF) << 16 | low, 26, 0x3FFFFFF
+    elif opcode in (0x10, 0x11, 0x12):  # beqz, bnez, bceqz and bcnez
+        distance, bits, field = (word & 0x1F) << 16 | low, 21, 0xFFFF << 10 | 0x1F
+    elif 0x16 <= opcode <= 0x1B:  # beq, bne, blt, bge, bltu, bgeu
+        distance, bits, field = low, 16, 0xFFFF << 10
+    else:
+        return 0, None
+    distance -= (distance >> bits - 1) << bits
+    return offset + 4 * distance, (word & ~field).to_bytes(4, "little")
 
 
 @dataclass(frozen=True)
@@ -146,6 +163,10 @@ TOOLCHAINS = (
     _toolchain(
         "loongarch64-clang", "loongarch64", "clang-19 --target=loongarch64-linux-gnu",
         "-mabi=lp64s -msoft-float -fpatchable-function-entry=2",
+    ),
+    _toolchain(
+        "loongarch64-relax", "loongarch64", "clang-19 --target=loongarch64-linux-gnu",
+        "-mabi=lp64s -msoft-float -fpatchable-function-entry=2 -Xclang -target-feature -Xclang +relax",
     ),
 )  # fmt: skip
 BY_NAME = {toolchain.name: toolchain for toolchain in TOOLCHAINS}

@@ -20,6 +20,14 @@ from kbuild_py.delta import names
         ("__UNIQUE_ID_author240", "__UNIQUE_ID_author7"),
         ("__initcall__kmod_proc__300_166_init5", "__initcall__kmod_proc__1_170_init5"),
         ("__BTF_ID__func__f__12", "__BTF_ID__func__f__3"),
+        ("__initstub__kmod_proc__300_166_init", "__initstub__kmod_proc__1_170_init"),
+        ("__UNIQUE_ID_addressable_f_240", "__UNIQUE_ID_addressable_f_7"),
+        ("__addressable_f17", "__addressable_f4"),
+        ("f.__UNIQUE_ID___addressable_g22", "f.__UNIQUE_ID___addressable_g1"),
+        ("f.count", "f.count.3"),
+        ("count.1.lto_priv.0", "count.2"),
+        ("f.llvm.123", "f.llvm.7"),
+        ("__func__.12", "__func__.0"),
     ],
 )
 def test_numbers_are_taken_off(one: str, other: str) -> None:
@@ -28,7 +36,18 @@ def test_numbers_are_taken_off(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("f", "g"), ("f", "f.isra.0"), ("f.isra.0", "f.part.0"), ("count.1", "counter.1"), ("f1", "f2")],
+    [
+        ("f", "g"),
+        ("f", "f.isra.0"),
+        ("f.isra.0", "f.part.0"),
+        ("count.1", "counter.1"),
+        ("f1", "f2"),
+        ("count", "count.1"),
+        ("f.count", "g.count"),
+        ("__UNIQUE_ID_addressable_f1_240", "__UNIQUE_ID_addressable_f2_240"),
+        ("__initcall__kmod_a__1_2_f5", "__initcall__kmod_b__1_2_f5"),
+        ("__pi_f", "f"),
+    ],
 )
 def test_different_things_stay_different(one: str, other: str) -> None:
     assert names.canonical(one) != names.canonical(other)
@@ -60,4 +79,15 @@ def test_parents_and_sources() -> None:
 
 
 def test_compilers_own_names() -> None:
+    for name in (
+        "C.12.34",
+        "switch.table.f",
+        "switch.table.f.3",
+        "__const.f.x",
+        ".Lstr",
+        ".L.str.4",
+        "__func__.f",
+    ):
+        assert names.is_anonymous(name)
+    assert not any(names.is_anonymous(name) for name in ("__func__.3", "C", "str", "switch_table"))
     assert names.is_anonymous("CSWTCH.42") and names.is_anonymous(".LC3") and not names.is_anonymous("CSWTCH")

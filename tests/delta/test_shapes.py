@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,3 +194,50 @@ def test_a_constant_is_the_same_under_another_name_or_none(tmp_path: Path) -> No
         result = diff(assemble(before, tmp_path / "before.o"), differs)
         assert isinstance(result, Verdicts)
         assert {verdict.rule.name for verdict in result.verdicts} == {"changed-data"}
+
+
+def chain_of_helpers(count: int, new: bool) -> str:
+    """Helpers that the other object has under other names, each with a static local of the same name."""
+    prefix = "h" if new else "g"
+    parts = [function("f", f"call {prefix}0")]
+    for i in range(count):
+        following = f"call {prefix}{i + 1}" if i + 1 < count else "nop"
+        parts.append(function(f"{prefix}{i}", f"incl n.{i}(%rip)\n {following}"))
+        parts.append(
+            f' .section .bss.n.{i},"aw",@nobits\n .type n.{i},@object\n .size n.{i},4\nn.{i}: .zero 4\n'
+        )
+    return "".join(parts)
+
+
+def chain_to_carry(count: int, new: bool) -> str:
+    """Functions without a place for ftrace, each called by the one before; the last one changes."""
+    parts = [function("f", "call g0")]
+    for i in range(count):
+        following = f"call g{i + 1}" if i + 1 < count else f"mov ${1 + new},%eax"
+        text = function(f"g{i}", following).replace("call __fentry__", "nop")
+        parts.append(text.replace(f" .globl g{i}\n", ""))
+    return "".join(parts)
+
+
+def functions_of_one_name(count: int, new: bool) -> str:
+    """Clones, of which every tenth changes."""
+    return "".join(
+        function(f"f.constprop.{i}", f"mov ${i + (new and not i % 10)},%eax").replace(".globl", ".local")
+        for i in range(count)
+    )
+
+
+@pytest.mark.parametrize("text", [chain_of_helpers, chain_to_carry, functions_of_one_name])
+def test_time_grows_with_the_size_and_not_faster(text: Callable[[int, bool], str], tmp_path: Path) -> None:
+    def seconds(count: int) -> float:
+        before = assemble(text(count, False), tmp_path / "before.o")
+        after = assemble(text(count, True), tmp_path / "after.o")
+        best = 1e9
+        for _ in range(2):
+            started = time.process_time()
+            diff(before, after)
+            best = min(best, time.process_time() - started)
+        return best
+
+    small, large = seconds(300), seconds(2400)
+    assert large / small < 20, (small, large)

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 from kbuild_py.delta.tables import Table, find_table
 from kbuild_py.elf.arch import Architecture, RelocationType, Semantic
+from kbuild_py.elf.object import ObjectFile
 
 Instruction = tuple[int, int, str, str]  # address, size, mnemonic, operands
 
@@ -66,6 +67,8 @@ class Lines:
     loads:     mnemonics that load a constant into a register
     continued: mnemonics that add the rest of a constant to the same register
     flow:      whether a mnemonic is a branch, call or return
+    calls, jumps, returns: which of these are calls, unconditional direct jumps, returns (with the operands)
+    thunks:    functions that a jump to is a return
     plain:     whether an instruction touches only the registers that it names
     """
 
@@ -73,6 +76,10 @@ class Lines:
     loads: frozenset[str]
     continued: frozenset[str]
     flow: Callable[[str], bool]
+    calls: frozenset[str]
+    jumps: frozenset[str]
+    returns: Callable[[str, str], bool]
+    thunks: frozenset[str] = frozenset()
     plain: Callable[[str], bool] = field(default=lambda mnemonic: True)
 
 
@@ -100,6 +107,7 @@ class Machine:
     tables:       what annotates code
     label:        whether a symbol's name is that of a mark of the assembler
     local_entry:  st_other -> distance from a function's symbol to where calls within an object go
+    settle:       the object with branches resolved that its assembler has left to the linker for no reason
     needs_toc:    after a call that leaves the object, the code has to restore a register; given code and
                   field: whether there is no room for that
     """
@@ -126,6 +134,7 @@ class Machine:
     fentry_code: bytes = b""
     label: Callable[[str], bool] = field(default=lambda name: False)
     local_entry: Callable[[int], int] = no_local_entry
+    settle: Callable[[ObjectFile], ObjectFile] = field(default=lambda obj: obj)
     needs_toc: Callable[[bytes, int], bool] = field(default=lambda code, place: False)
 
     @property

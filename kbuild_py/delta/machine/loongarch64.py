@@ -6,7 +6,9 @@ Each becomes a link of its own, in the file's order, and both count.  Where the 
 own place (`.word x - .`) it is a mark in the table that the field belongs to.
 
 RELAX and ALIGN tell the linker that it may shorten code.  The kernel's module loader knows neither, so
-code for it is never shortened, and what they say means nothing here.
+code for it is never shortened, and what they say means nothing here.  The assembler has left branches within
+a function to the linker as well, by relocations that the module loader does not know either.  As no code is
+shortened, their distances are known, and they are resolved before anything else.
 
 capstone 5 does not know this processor.  Of its instructions only a few must be understood, which have
 their opcode in the upper bits; the others are shown to people as numbers.
@@ -15,6 +17,7 @@ their opcode in the upper bits; the others are shown to people as numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 from kbuild_py.delta.machine.kinds import Instruction, Lines, Machine
@@ -22,6 +25,7 @@ from kbuild_py.delta.machine.words import decoder, first_bytes, signed, word_at,
 from kbuild_py.delta.tables import ALTERNATIVES, COMMON, OBJTOOL, Table, Use
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.arch import architecture
+from kbuild_py.elf.object import ObjectFile
 
 _B16, _B21, _B26 = 64, 65, 66
 # The module loader's list: arch/loongarch/kernel/module.c; it makes a global offset table.
@@ -139,6 +143,34 @@ def _instructions(code: bytes, start: int, end: int) -> Iterator[Instruction]:
         yield 4 * index, 4, *_text(word, 4 * index)
 
 
+def _settle(obj: ObjectFile) -> ObjectFile:
+    """The object with branches to labels of their own section resolved, as without relaxation."""
+    sections = []
+    for section in obj.sections:
+        kept, data = [], bytearray()
+        for relocation in section.relocations:
+            symbol = obj.symbols[relocation.symbol]
+            local = symbol.section == section.index and symbol.name.startswith(".L")
+            distance = symbol.value + relocation.addend - relocation.offset
+            field = _FIELDS.get(relocation.type)
+            if field is None or not local or distance % 4 or abs(distance) >= 1 << (field[0] + 1):
+                kept.append(relocation)
+                continue
+            data = data or bytearray(section.data)
+            low = (distance >> 2 & 0xFFFF) << 10
+            high = distance >> 18 & (1 << (field[0] - 16)) - 1
+            word = word_at(section.data, relocation.offset) & ~field[1] | low | high
+            data[relocation.offset : relocation.offset + 4] = word.to_bytes(4, "little")
+        if data:
+            section = replace(section, data=bytes(data), relocations=tuple(kept))
+        sections.append(section)
+    return replace(obj, sections=tuple(sections))
+
+
+# Type -> bits of the distance, and the mask of its field.
+_FIELDS = {_B16: (16, 0x3FFFC00), _B21: (21, 0x3FFFC1F), _B26: (26, 0x3FFFFFF)}
+
+
 @cache
 def loongarch64() -> Machine:
     """The processor."""
@@ -157,6 +189,9 @@ def loongarch64() -> Machine:
             arguments=tuple(frozenset({f"a{number}"}) for number in range(8)),
             loads=frozenset({"addi.w", "addi.d", "ori", "lu12i.w"}),
             continued=frozenset({"ori"}),
+            calls=frozenset({"bl"}),
+            jumps=frozenset({"b"}),
+            returns=lambda mnemonic, operands: mnemonic == "ret",
             flow=lambda mnemonic: mnemonic.startswith(("b", "j", "ret", ".word", "syscall")),
         ),
         decode=decoder(_BRANCHES, _target),
@@ -164,4 +199,5 @@ def loongarch64() -> Machine:
         is_call=_is_call,
         may_return=_may_return,
         instructions=_instructions,
+        settle=_settle,
     )

@@ -28,10 +28,8 @@ _LENGTH = bytes(2 if value < 0x40 else 4 if value < 0xC0 else 6 for value in ran
 _COMPARE_AND_BRANCH = frozenset({0x44, 0x45, 0x64, 0x65, 0x76, 0x77, 0x7C, 0x7D, 0x7E, 0x7F})
 _FLOW = re.compile(r"^(b|j|cl?g?i?r?j|lpsw|svc|mc$)")
 
-# Others name the first register of a pair or of a range.
-_PLAIN = re.compile(
-    r"^(la|lay|larl|lg\w*|llg\w*|l|ly|lr|lhi|lt\w*|st|sty|stg|stc|ag\w*|ahi?|ar|sgr|sr|nop\w*)$"
-)
+# These name the first register of a pair or of a range, or work on registers that they do not name.
+_MORE_REGISTERS = re.compile(r"^(lm|stm|lam|m|d|clcl|cds|lpq|stpq|tr|ex|srst|ck|cu|s[lr]d|k|pp|svc)")
 
 _SITES = Table((4,), Use.MEANING, "indirect branches")
 _TABLES = {
@@ -146,7 +144,11 @@ def s390x() -> Machine:
             arguments=tuple(frozenset({f"%r{number}"}) for number in range(2, 7)),
             loads=frozenset({"lhi", "lghi", "lgfi", "llilf", "llill", "iilf"}),
             continued=frozenset(),
-            plain=lambda mnemonic: _PLAIN.match(mnemonic) is not None,
+            thunks=frozenset({"__s390_indirect_jump_r14"}),
+            plain=lambda mnemonic: _MORE_REGISTERS.match(mnemonic) is None,
+            calls=frozenset({"brasl", "bras", "basr", "jas", "jasl"}),
+            jumps=frozenset({"j", "jg", "jlu"}),
+            returns=lambda mnemonic, operands: (mnemonic, operands) == ("br", "%r14"),
             flow=lambda mnemonic: _FLOW.match(mnemonic) is not None,
         ),
         decode=_decode,
