@@ -106,7 +106,9 @@ def test_what_is_written_is_right_whatever_the_form(pair: str, objects: Objects,
 @settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_changed_bit_of_a_function_is_found(data: st.DataObject, objects: Objects) -> None:
-    before = objects[data.draw(st.sampled_from(USABLE_PAIRS))][0]
+    # In the functions of these cases some constants are line numbers, which are no change.
+    pairs = [pair for pair in USABLE_PAIRS if not pair.startswith(("line-argument", "line-numbers"))]
+    before = objects[data.draw(st.sampled_from(pairs))][0]
     functions = [s for s in before.symbols if s.type == elf.STT_FUNC and s.section > 0]
     function = data.draw(st.sampled_from(functions))
     section = before.sections[function.section]
