@@ -47,6 +47,12 @@ class _Dissection:
     def __init__(self, obj: ObjectFile, processor: Machine, sizes: EntrySizes) -> None:
         self.obj = obj
         self.machine = processor
+        # Type of a pc-relative relocation -> bias of a field that no instruction was found for.
+        self.pc_relative = {
+            kind: known.width if processor.from_end else 0
+            for kind, known in processor.relocations.items()
+            if known.pc_relative
+        }
         self.sizes = sizes
         self.roles = tuple(role_of(section, processor.tables) for section in obj.sections)
         self.symbols_in: dict[int, list[Symbol]] = defaultdict(list)
@@ -203,10 +209,9 @@ class _Dissection:
 
     def _bias(self, section: int, relocation: Relocation) -> int:
         """What to add to the addend of a pc-relative field to get its target (see machine/kinds.py)."""
-        if section not in self.bias or not self.machine.is_pc_relative(relocation.type):
+        if section not in self.bias or relocation.type not in self.pc_relative:
             return 0
-        width = self.machine.relocations[relocation.type].width if self.machine.from_end else 0
-        return self.bias[section].get(relocation.offset, width)
+        return self.bias[section].get(relocation.offset, self.pc_relative[relocation.type])
 
     def _within(self, section: int, offset: int) -> int:
         """Where in the section the thing lies that code means with `offset`.

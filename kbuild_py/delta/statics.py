@@ -27,6 +27,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
@@ -45,15 +46,17 @@ def is_static_local(anatomy: Anatomy, piece: Piece) -> bool:
 
 def pair_static_locals(pairs: Pairs) -> list[int]:
     """Pair static locals by their users; return those of the original that are lost."""
-    return _Statics(pairs).run()
+    old, new = _groups(pairs.original), _groups(pairs.patched)
+    if not pairs.shared and not old:
+        return []
+    return _Statics(pairs, old, new).run()
 
 
 class _Statics:
     """Both objects' static locals by name, and who uses them."""
 
-    def __init__(self, pairs: Pairs) -> None:
-        self.pairs = pairs
-        self.old, self.new = _groups(pairs.original), _groups(pairs.patched)
+    def __init__(self, pairs: Pairs, old: dict[str, list[int]], new: dict[str, list[int]]) -> None:
+        self.pairs, self.old, self.new = pairs, old, new
         sources = {_source_functions(pairs.original), _source_functions(pairs.patched)}
         shared = frozenset.intersection(*sources)
         self.old_users = _Users(pairs, pairs.original, shared)
@@ -246,23 +249,26 @@ class _Users:
         self.anatomy, self.shared, self.file_of = anatomy, shared, pairs.file_of
         self.paired = pairs.to_patched if anatomy is pairs.original else pairs.to_original
         self.direct: dict[int, set[int]] = defaultdict(set)  # piece -> pieces that refer to it
+        users = (Kind.FUNCTION, Kind.OBJECT, Kind.STRETCH)
         for piece in anatomy.pieces:
-            if piece.kind in (Kind.FUNCTION, Kind.OBJECT, Kind.STRETCH) and (
-                anatomy.role(piece) is not Role.MARKER
-            ):
+            if piece.kind in users and anatomy.role(piece) is not Role.MARKER:
+                number = piece.number
                 for link in self._links(piece):
-                    if link.piece != NOWHERE and link.piece != piece.number:
-                        self.direct[link.piece].add(piece.number)
+                    if link.piece != NOWHERE and link.piece != number:
+                        self.direct[link.piece].add(number)
         self.known: dict[int, frozenset[str]] = {}
         self.through: dict[int, set[str]] = {}
         self._cached_references: dict[int, dict[str, list[tuple[int, int]]]] = {}
         self._spread()
 
-    def _links(self, piece: Piece) -> Iterator[Link]:
-        yield from self.anatomy.links_of(piece)
-        if piece.kind is Kind.FUNCTION:
-            for entry in self.anatomy.entries.get(piece.number, ()):
-                yield from self.anatomy.links_of(self.anatomy.pieces[entry])
+    def _links(self, piece: Piece) -> Sequence[Link]:
+        """The piece's references, and those of the table entries about it."""
+        links = self.anatomy.links_of(piece)
+        entries = self.anatomy.entries.get(piece.number) if piece.kind is Kind.FUNCTION else None
+        if not entries:
+            return links
+        inner = (self.anatomy.links_of(self.anatomy.pieces[entry]) for entry in entries)
+        return (*links, *chain.from_iterable(inner))
 
     def _witness(self, piece: Piece) -> str:
         """The name under which both objects know this user; empty for one that only this object has."""
