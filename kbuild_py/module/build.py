@@ -50,6 +50,8 @@ def build_core(kernel: TargetKernel, sources: Path, output: Path) -> None:
 
     sources: the project's core/ folder
     """
+    for left in output.parent.glob(f".{output.name}.{'[a-z0-9_]' * 8}"):  # by a build that was killed
+        shutil.rmtree(left)
     with folder_atomic(output) as folder:
         for source in core_sources(sources):
             shutil.copy(source, folder)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from kbuild_py.elf.object import SHN_UNDEF, ObjectFile
 from kbuild_py.elf.read import read_object
 from kbuild_py.errors import UserError
-from kbuild_py.files import cache_folder, read_json
+from kbuild_py.files import cache_folder, folder_atomic, read_json
 from kbuild_py.kernel.symbols import KernelSymbols
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.module.build import build_core, core_sources, write_module
@@ -152,6 +153,10 @@ def test_a_core_that_does_not_compile_leaves_what_was_there(debian12: TargetKern
     output = tmp_path / "out" / KERNEL
     output.mkdir(parents=True)
     (output / "kpatch.ko").write_text("old")
+    with contextlib.suppress(RuntimeError), folder_atomic(output) as folder:
+        killed = folder.rename(tmp_path / folder.name)
+        raise RuntimeError
+    killed.rename(output.parent / killed.name)  # as if nothing had cleaned up
     with pytest.raises(UserError, match="this is wrong"):
         build_core(debian12, sources, output)
     assert (output / "kpatch.ko").read_text() == "old"
