@@ -162,7 +162,7 @@ def _takes_line(
             waiting.append(goal)
             if mnemonic not in machine.lines.jumps:
                 waiting.append(number + 1)
-        elif not machine.lines.plain(mnemonic):
+        elif not machine.lines.plain(mnemonic, operands):
             return False
         elif not _mentions(register, operands):
             waiting.append(number + 1)
