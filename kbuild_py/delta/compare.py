@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence, Set
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
 from kbuild_py.delta.correlate import Correlation, by_content
-from kbuild_py.delta.lines import BUG_FORMAT, PRINTK, line_numbers
+from kbuild_py.delta.lines import PRINTK, line_in_format, line_numbers
 from kbuild_py.delta.model import Cause, Why
 from kbuild_py.delta.sections import Role
 from kbuild_py.delta.tables import Use
@@ -27,7 +27,7 @@ from kbuild_py.elf import constants as elf
 
 # struct _ddebug (include/linux/dynamic_debug.h): four pointers, then a word that begins with the line.
 _DESCRIPTOR_LINE = ((32, 35),)
-_BUG_REACH = 64  # bytes of code within which a format is that of the next printk()
+_FORMAT_REACH = 64  # bytes of code within which a format is that of the next printk()
 
 
 class Comparison:
@@ -195,17 +195,19 @@ class Comparison:
         return None if left == right else first
 
     def _calls(self, piece: Piece, links: Sequence[Link]) -> Iterator[tuple[int, str]]:
-        """Place and callee of each call; printk() under another name where it prints what BUG() says."""
-        bug = -_BUG_REACH
+        """Place and callee of each call; printk() under another name where its format has a line."""
+        format_place, argument = -_FORMAT_REACH, 0
         for link in links:
             place, name = link.offset - piece.start, link.name
             if link.piece != NOWHERE:
                 target = self.original.pieces[link.piece]
                 name = target.name
-                if target.kind is Kind.STRING and self._tail(self.original, target, link.at) == BUG_FORMAT:
-                    bug = place
+                if target.kind is Kind.STRING:
+                    found = line_in_format(self._tail(self.original, target, link.at))
+                    format_place, argument = (place, found) if found else (format_place, argument)
             if self.original.is_branch(piece, link) and not link.at:
-                yield place, "printk BUG" if name in PRINTK and place - bug < _BUG_REACH else name
+                formatted = name in PRINTK and argument and place - format_place < _FORMAT_REACH
+                yield place, f"printk {argument}" if formatted else name
 
     def _masked(self, piece: Piece, content: bytes, links: Sequence[Link]) -> bytes:
         """The content with relocated fields and line numbers set to zero."""

@@ -2,7 +2,7 @@
 """An `ObjectFile` -> its `Anatomy`: cut sections into pieces, turn relocations into links.
 
 The steps depend on each other in this order.  Symbols name pieces.  Code is decoded from the start of each
-named function, which tells what pc-relative relocations reach (machine.py).  What they reach tells where
+named function, which tells what pc-relative relocations reach (machine/).  What they reach tells where
 unnamed stretches begin.  Only then is every piece known, and every relocation can be resolved.
 """
 

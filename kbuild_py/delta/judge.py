@@ -177,6 +177,8 @@ def _folded_functions(comparison: Comparison, selection: Selection) -> Iterator[
         for piece in anatomy.pieces:
             if piece.kind is Kind.FUNCTION and piece.number not in paired and piece.name in homes:
                 shared = other.pieces[homes[piece.name]].name
+                if shared == piece.name:
+                    continue  # a static function of another file, of which this object has more or fewer
                 cause = f"in {where}, '{piece.name}' is another name of '{shared}', and here it is not"
                 yield Verdict(rules.FOLDED, anatomy.place(piece, piece.base), cause)
 

@@ -21,8 +21,16 @@ from kbuild_py.delta.machine.kinds import Instruction
 
 REACH = 64  # instructions that are followed from the constant to the call
 MAX_LINE = 1 << 20
-BUG_FORMAT = b"BUG: failure at %s:%d/%s()!\n\0"  # BUG() of a processor without a trap (asm-generic/bug.h)
-PRINTK = frozenset({"printk", "_printk"})
+PRINTK = frozenset({"printk", "_printk", "__warn_printk"})
+# What macros print with a line, behind printk()'s level: the format, which argument is the line.
+FORMATS = (
+    (re.compile(rb"BUG: failure at %s:%d/%s\(\)!\n\0"), 2),  # BUG() without a trap (asm-generic/bug.h)
+    (re.compile(rb"RTNL: assertion failed at %s \(+%d\)+\n\0"), 2),  # ASSERT_RTNL() (linux/rtnetlink.h)
+    (
+        re.compile(rb"Assertion failure in %s\(\) at %s:%d: ['\"]?%s['\"]?\n\0"),
+        3,
+    ),  # J_ASSERT() (linux/jbd2.h)
+)
 
 # Function -> which argument is the line, counted from 0, and where it is declared.
 TAKERS: Mapping[str, tuple[int, str]] = {
@@ -56,11 +64,20 @@ TAKERS: Mapping[str, tuple[int, str]] = {
     "__ext4_forget": (1, "fs/ext4/ext4_jbd2.h"),
     "__ext4_mark_inode_dirty": (3, "fs/ext4/ext4_jbd2.h"),
     "__jbd2_debug": (3, "include/linux/jbd2.h"),
-    "printk BUG": (2, "include/asm-generic/bug.h"),
+    "__ext4_journal_start_sb": (1, "fs/ext4/ext4_jbd2.h, until 6.1; later a pointer"),
+    "ext4_check_blockref": (1, "fs/ext4/ext4.h"),
+    "printk 2": (2, "FORMATS"),
+    "printk 3": (3, "FORMATS"),
 }
 
 _CONSTANT = re.compile(r"^(?P<to>%?\w+), (?:(?P<source>%?\w+), )?[#$]?(?P<value>0x[0-9a-f]+|\d+)$")
 _TARGET = re.compile(r"0x[0-9a-f]+$|\b\d$")
+
+
+def line_in_format(text: bytes) -> int:
+    """Which argument of printk() with this format is a line; 0 if none is."""
+    plain = text[2:] if text[:1] == b"\1" else text
+    return next((argument for format, argument in FORMATS if format.fullmatch(plain)), 0)
 
 
 def line_numbers(
@@ -69,7 +86,7 @@ def line_numbers(
     """The stretches (start, end) of two functions' code that differ in a line number only.
 
     left, right: code of equal size, relocated fields empty
-    calls:       place of a call's field -> the function that it reaches ("printk BUG" for BUG_FORMAT)
+    calls:       place of a call's field -> the function that it reaches ("printk 2": argument 2 is a line)
     """
     ours, theirs = (list(machine.instructions(code, 0, len(code))) for code in (left, right))
     if [row[:2] for row in ours] != [row[:2] for row in theirs]:
@@ -145,7 +162,7 @@ def _takes_line(
             waiting.append(goal)
             if mnemonic not in machine.lines.jumps:
                 waiting.append(number + 1)
-        elif not machine.lines.plain(mnemonic):
+        elif not machine.lines.plain(mnemonic, operands):
             return False
         elif not _mentions(register, operands):
             waiting.append(number + 1)

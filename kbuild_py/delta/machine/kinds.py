@@ -80,7 +80,7 @@ class Lines:
     jumps: frozenset[str]
     returns: Callable[[str, str], bool]
     thunks: frozenset[str] = frozenset()
-    plain: Callable[[str], bool] = field(default=lambda mnemonic: True)
+    plain: Callable[[str, str], bool] = field(default=lambda mnemonic, operands: True)
 
 
 def no_local_entry(other: int) -> int:

@@ -30,6 +30,15 @@ _FLOW = re.compile(r"^(b|j|cl?g?i?r?j|lpsw|svc|mc$)")
 
 # These name the first register of a pair or of a range, or work on registers that they do not name.
 _MORE_REGISTERS = re.compile(r"^(lm|stm|lam|m|d|clcl|cds|lpq|stpq|tr|ex|srst|ck|cu|s[lr]d|k|pp|svc)")
+# Prologue and epilogue: from some register on to the last one, none of which holds an argument.
+_SAVED = re.compile(r"^%r([7-9]|1[0-5]), %r1[0-5], ")
+
+
+def _names_all_registers(mnemonic: str, operands: str) -> bool:
+    if mnemonic in ("lmg", "stmg") and _SAVED.match(operands):
+        return True
+    return _MORE_REGISTERS.match(mnemonic) is None
+
 
 _SITES = Table((4,), Use.MEANING, "indirect branches")
 _TABLES = {
@@ -145,7 +154,7 @@ def s390x() -> Machine:
             loads=frozenset({"lhi", "lghi", "lgfi", "llilf", "llill", "iilf"}),
             continued=frozenset(),
             thunks=frozenset({"__s390_indirect_jump_r14"}),
-            plain=lambda mnemonic: _MORE_REGISTERS.match(mnemonic) is None,
+            plain=_names_all_registers,
             calls=frozenset({"brasl", "bras", "basr", "jas", "jasl"}),
             jumps=frozenset({"j", "jg", "jlu"}),
             returns=lambda mnemonic, operands: (mnemonic, operands) == ("br", "%r14"),

@@ -109,7 +109,7 @@ def x86_64() -> Machine:
             loads=frozenset({"mov"}),
             continued=frozenset(),
             thunks=frozenset({"__x86_return_thunk"}),
-            plain=lambda mnemonic: _PLAIN.match(mnemonic) is not None,
+            plain=lambda mnemonic, operands: _PLAIN.match(mnemonic) is not None,
             calls=frozenset({"call"}),
             jumps=frozenset({"jmp"}),
             returns=lambda mnemonic, operands: mnemonic == "ret",

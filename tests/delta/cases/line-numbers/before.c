@@ -33,6 +33,12 @@ void bug(int x)
 		_printk("BUG: failure at %s:%d/%s()!\n", __FILE__, __LINE__, __func__);
 }
 
+void rtnl(int x)
+{
+	if (unlikely(x))
+		_printk("\0013" "RTNL: assertion failed at %s (%d)\n", __FILE__, __LINE__);
+}
+
 #line 5000
 int large(int x)
 {
