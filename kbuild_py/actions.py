@@ -7,7 +7,9 @@ An action gets a `Build` and leaves the files that `tasks.py` names as its targe
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 from kbuild_py import baseline, bench, contract, symbols
@@ -172,9 +174,14 @@ def build_patch_module(build: Build) -> None:
     say(f"{patchfile.shown(build.module)}: replaces {', '.join(item.name for item in functions)}")
 
 
-def _exports(target: TargetKernel) -> dict[str, symbols.Export]:
+def _exports(target: TargetKernel) -> Mapping[str, symbols.Export]:
     """What the kernel exports to modules."""
-    path = target.headers / "Module.symvers"
+    return _read_exports(target.headers / "Module.symvers")
+
+
+@cache
+def _read_exports(path: Path) -> Mapping[str, symbols.Export]:
+    """Every diff and every module of a kernel asks; a prepared kernel does not change."""
     return symbols.parse_symvers(path.read_text(), str(path))
 
 

@@ -25,6 +25,7 @@ from kbuild_py.elf.write import write_object
 from kbuild_py.errors import UserError, refuse
 from kbuild_py.files import read_json, write_atomic, write_json
 from kbuild_py.manifest.draft import functions_list
+from kbuild_py.progress import silence
 
 DONE, REFUSED, USAGE, UNCHANGED = 0, 1, 2, 3
 # As shells have it for SIGINT and SIGPIPE.
@@ -45,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Who reads the output has seen enough.  Python must not try once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)  # Python must not try once more at its end.
         return BROKEN_PIPE
 
 

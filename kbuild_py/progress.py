@@ -27,12 +27,17 @@ class Step:
             self._status.update(f"{self._title}: {detail}")  # type: ignore[attr-defined]
 
 
+def silence(stream: TextIO) -> None:
+    """Throw away what is still printed: who read the stream has gone (`doit build | head`)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def put(stream: TextIO, line: str) -> None:
-    """Print a line.  When who reads the stream has gone (`doit build | head`), the work goes on without."""
+    """Print a line.  When who reads the stream has gone, the work goes on without."""
     try:
         print(line, file=stream, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        silence(stream)
 
 
 def say(line: str) -> None:

@@ -18,9 +18,10 @@ from collections.abc import Iterator, Sequence, Set
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
-from kbuild_py.delta.correlate import Correlation, by_content
+from kbuild_py.delta.correlate import Correlation
 from kbuild_py.delta.lines import PRINTK, line_in_format, line_numbers
 from kbuild_py.delta.model import Cause, Why
+from kbuild_py.delta.pairs import by_content
 from kbuild_py.delta.sections import Role
 from kbuild_py.delta.tables import Use
 from kbuild_py.elf import constants as elf
@@ -102,7 +103,7 @@ class Comparison:
 
     def _compare(self, old: Piece, new: Piece) -> list[tuple[int, int]] | None:
         """Compare one pair; the pairs that must be equal as well, or None when it differs already."""
-        if self.ignored and self.is_ignored(self.original, old) and self.is_ignored(self.patched, new):
+        if self._both_ignored(old, new):
             return []
         if old.size != new.size or old.base - old.start != new.base - new.start:
             return None
@@ -130,6 +131,11 @@ class Comparison:
         """The patch's author says that changes of the piece's section do not count."""
         return anatomy.section_of(piece).name in self.ignored
 
+    def _both_ignored(self, old: Piece, new: Piece) -> bool:
+        return (
+            bool(self.ignored) and self.is_ignored(self.original, old) and self.is_ignored(self.patched, new)
+        )
+
     def _same_link(self, one: Link, other: Link, further: list[tuple[int, int]]) -> bool:
         """The two relocations mean the same, if the pairs added to `further` are equal."""
         machine = self.original.machine
@@ -139,7 +145,7 @@ class Comparison:
             return one.piece == other.piece and one.name == other.name and one.at == other.at
         old, new = self.original.pieces[one.piece], self.patched.pieces[other.piece]
         if old.kind is Kind.STRING and new.kind is Kind.STRING:
-            if self.ignored and self.is_ignored(self.original, old) and self.is_ignored(self.patched, new):
+            if self._both_ignored(old, new):
                 return True
             return self._tail(self.original, old, one.at) == self._tail(self.patched, new, other.at)
         if old.kind is not new.kind:
@@ -190,9 +196,7 @@ class Comparison:
             found = line_numbers(self.original.machine, left, right, calls) if calls else ()
             for low, high in found:
                 right = right[:low] + left[low:high] + right[high:]
-        pairs = enumerate(zip(left, right, strict=False))
-        first = next((place for place, (one, other) in pairs if one != other), min(len(left), len(right)))
-        return None if left == right else first
+        return None if left == right else _first_different(left, right)
 
     def _calls(self, piece: Piece, links: Sequence[Link]) -> Iterator[tuple[int, str]]:
         """Place and callee of each call; printk() under another name where its format has a line."""
@@ -267,12 +271,10 @@ class Comparison:
         if [link.offset - old.start for link in left] == [link.offset - new.start for link in right]:
             found = self._different(old, new, left)
             return min(old.size, new.size) if found is None else found
-        masked = (
+        return _first_different(
             self._masked(old, self.original.bytes_of(old), left),
             self._masked(new, self.patched.bytes_of(new), right),
         )
-        pairs = enumerate(zip(*masked, strict=False))
-        return next((i for i, (one, other) in pairs if one != other), min(old.size, new.size))
 
     def _all_equal(self, pairs: Sequence[tuple[int, int]]) -> bool:
         return all(self.equal(self.original.pieces[old], self.patched.pieces[new]) for old, new in pairs)
@@ -301,6 +303,12 @@ class Comparison:
         if ours == theirs:
             return Why(Cause.REFERENCE, f"reaches another {ours} at +{offset:#x}", offset)
         return Why(Cause.REFERENCE, f"reaches {ours} instead of {theirs} at +{offset:#x}", offset)
+
+
+def _first_different(left: bytes, right: bytes) -> int:
+    """The first place at which two contents differ; the shorter one's length where there is none."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(left), len(right)))
 
 
 def _meaningful(anatomy: Anatomy, entries: Sequence[int]) -> dict[str, list[int]]:

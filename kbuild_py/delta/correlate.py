@@ -20,11 +20,9 @@ from dataclasses import dataclass
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind
-from kbuild_py.delta.pairs import Pairs, by_content
+from kbuild_py.delta.pairs import Pairs
 from kbuild_py.delta.sections import Role
 from kbuild_py.delta.statics import is_static_local, pair_static_locals
-
-__all__ = ["Correlation", "by_content", "cold_families", "correlate", "fingerprint"]
 
 
 @dataclass(frozen=True, slots=True)

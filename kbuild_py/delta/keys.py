@@ -34,8 +34,6 @@ JUMP_TABLE = "__jump_table"
 TRACE_POINT = "__tracepoint_"
 DYNAMIC_DEBUG = "__dyndbg"
 OBJTOOL_MAKES_NOP = 2  # in the key's address: the branch is written as a jump (arch_static_branch)
-# x86: the jump with a distance of one or four bytes -> the no-operation of the same length.
-_NOPS = {0xEB: b"\x66\x90", 0xE9: b"\x0f\x1f\x44\x00\x00"}
 
 
 class Home(Enum):
@@ -177,9 +175,10 @@ def _make_nop(patched: Anatomy, branch: Link, key: Link, code: dict[int, bytearr
         return False
     content = code.get(piece.number) or bytearray(patched.bytes_of(piece))
     start = piece.base - piece.start + branch.at
-    nop = _NOPS.get(content[start]) if 0 <= start < len(content) else None
+    nops = patched.machine.static_branches
+    nop = nops.get(content[start]) if 0 <= start < len(content) else None
     if nop is None:
-        return content[start : start + 2] == b"\x66\x90" or content[start : start + 5] == _NOPS[0xE9]
+        return any(content[start : start + len(each)] == each for each in nops.values())
     place = piece.start + start
     if any(place <= link.offset < place + len(nop) for link in patched.links_of(piece)):
         return False  # A jump into another section: its relocation would be written over the no-operation.

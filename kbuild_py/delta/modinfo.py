@@ -67,8 +67,8 @@ def imports(
     A namespace `module:NAME` belongs to single modules and cannot be imported by others.
     """
     found = {info.value for obj in (original, patched) for info in strings(obj) if info.key == "import_ns"}
-    for name in needed if exports is not None else ():
-        export = exports.get(name) if exports is not None else None
+    for name in needed:
+        export = (exports or {}).get(name)
         if export is not None and export.namespace and not export.namespace.startswith("module:"):
             found.add(export.namespace)
     return tuple(sorted(found))

@@ -13,10 +13,10 @@ readers raise `Damaged`, which their callers turn into "not known".
 from __future__ import annotations
 
 import re
-import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.arch import relocation_name
@@ -28,6 +28,7 @@ _DIFFERENCE = re.compile(r"_(ADD|SUB)(8|16|32|64)$")
 
 # An address in an object: section index and offset.
 Address = tuple[int, int]
+ByteOrder = Literal["little", "big"]
 
 
 class Damaged(Exception):
@@ -40,7 +41,7 @@ class DebugSection:
 
     data: bytes
     targets: Mapping[int, Address]
-    order: str  # of bytes, as struct writes it: "<" or ">"
+    order: ByteOrder
 
     def number(self, offset: int, width: int) -> int:
         """The unsigned number of 1, 2, 4 or 8 bytes, which may be an offset into another section."""
@@ -51,7 +52,7 @@ class DebugSection:
         """The unsigned number of `width` bytes as it stands in the section."""
         if not 0 <= offset <= len(self.data) - width:
             raise Damaged
-        return int.from_bytes(self.data[offset : offset + width], "little" if self.order == "<" else "big")
+        return int.from_bytes(self.data[offset : offset + width], self.order)
 
     def text(self, offset: int) -> str:
         """The string that starts at `offset`."""
@@ -81,7 +82,7 @@ class DebugSection:
 
 def debug_section(obj: ObjectFile, name: str) -> DebugSection | None:
     """The debug section `.debug_NAME` of an object; None when it has none that can be read."""
-    order = ">" if obj.big_endian else "<"
+    order: ByteOrder = "big" if obj.big_endian else "little"
     for section in obj.sections:
         if section.name in (f".debug_{name}", f".zdebug_{name}") and section.size:
             content = _unpacked(section, order)
@@ -90,12 +91,12 @@ def debug_section(obj: ObjectFile, name: str) -> DebugSection | None:
     return None
 
 
-def _unpacked(section: Section, order: str) -> bytes | None:
+def _unpacked(section: Section, order: ByteOrder) -> bytes | None:
     data, size = section.data, section.size
     if section.flags & elf.SHF_COMPRESSED:
         if len(data) < 24:
             return None
-        kind, _, size = struct.unpack_from(f"{order}IIQ", data)
+        kind, size = int.from_bytes(data[:4], order), int.from_bytes(data[8:16], order)
         data = data[24:]
         if kind != _ZLIB:
             return None
@@ -114,7 +115,7 @@ def _unpacked(section: Section, order: str) -> bytes | None:
     return content if len(content) == size else None
 
 
-def _relocated(obj: ObjectFile, section: Section, content: bytes, order: str) -> DebugSection:
+def _relocated(obj: ObjectFile, section: Section, content: bytes, order: ByteOrder) -> DebugSection:
     symbols = obj.symbols
     targets: dict[int, Address] = {}
     differences: list[tuple[int, int, int]] = []  # (offset, width, what to add)
@@ -132,14 +133,14 @@ def _relocated(obj: ObjectFile, section: Section, content: bytes, order: str) ->
             sign = 1 if match[1] == "ADD" else -1
             differences.append((relocation.offset, int(match[2]) // 8, sign * value))
     if differences:
-        content = _with_differences(content, differences, "little" if order == "<" else "big")
+        content = _with_differences(content, differences, order)
     return DebugSection(content, targets, order)
 
 
-def _with_differences(content: bytes, differences: list[tuple[int, int, int]], order: str) -> bytes:
+def _with_differences(content: bytes, differences: list[tuple[int, int, int]], order: ByteOrder) -> bytes:
     changed = bytearray(content)
     for offset, width, value in differences:
-        field = int.from_bytes(changed[offset : offset + width], order) + value  # type: ignore[arg-type]
+        field = int.from_bytes(changed[offset : offset + width], order) + value
         if offset + width <= len(changed):
-            changed[offset : offset + width] = (field % (1 << (8 * width))).to_bytes(width, order)  # type: ignore[arg-type]
+            changed[offset : offset + width] = (field % (1 << (8 * width))).to_bytes(width, order)
     return bytes(changed)

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +83,7 @@ def console_tail(report: BootReport, lines: int = TAIL_LINES) -> str:
 
 def render_report(report: BootReport) -> str:
     """The report as text: stage by stage each step with its command and output; the console if it matters."""
-    lines = []
-    stage = None
-    for step in report.steps:
-        if step.stage != stage:
-            stage = step.stage
-            lines += [f"{stage}:"] if stage else []
-        lines.append(f"  [{'FAILED' if step.failure else 'ok'}] {step.title}")
-        if step.title != " ".join(step.command.split()):
-            lines += _indented(step.command, "      $ ")
-        lines += _indented(_shortened(step.output), "      ")
-        lines += _indented(_shortened(step.errors), "      ")
-        lines += _indented(step.failure, "      ! ")
+    lines = _by_stage(report, _whole)
     if report.outcome in (Outcome.PANICKED, Outcome.HUNG, Outcome.NEVER_STARTED):
         lines += ["last lines of the console:", *_indented(console_tail(report), "  | ")]
     verdict = f"{report.outcome.value} in {report.seconds:.1f} s"
@@ -107,17 +98,36 @@ def printable(text: str) -> str:
 
 def render_summary(report: BootReport) -> str:
     """One line a step, with the first line of what it printed: what a user sees when a boot has ended."""
+    return printable("\n".join(_by_stage(report, _short)))
+
+
+def _by_stage(report: BootReport, shown: Callable[[StepResult], list[str]]) -> list[str]:
+    """The lines of each step, under the headings of their stages."""
     lines = []
-    stage = None
-    for step in report.steps:
-        if step.stage != stage:
-            stage = step.stage
-            lines += [f"{stage}:"] if stage else []
-        output = step.output.strip().splitlines() or [""]
-        shown = output[0][:SHOWN_WIDTH] + (" ..." if len(output) > 1 else "")
-        title = f"  [{'FAILED' if step.failure else 'ok'}] {step.title}"
-        lines.append(f"{title}: {shown}" if shown else title)
-    return printable("\n".join(lines))
+    for stage, steps in groupby(report.steps, lambda step: step.stage):
+        lines += [f"{stage}:"] if stage else []
+        for step in steps:
+            lines += shown(step)
+    return lines
+
+
+def _whole(step: StepResult) -> list[str]:
+    lines = [_title(step)]
+    if step.title != " ".join(step.command.split()):
+        lines += _indented(step.command, "      $ ")
+    lines += _indented(_shortened(step.output), "      ")
+    lines += _indented(_shortened(step.errors), "      ")
+    return lines + _indented(step.failure, "      ! ")
+
+
+def _short(step: StepResult) -> list[str]:
+    output = step.output.strip().splitlines() or [""]
+    shown = output[0][:SHOWN_WIDTH] + (" ..." if len(output) > 1 else "")
+    return [f"{_title(step)}: {shown}" if shown else _title(step)]
+
+
+def _title(step: StepResult) -> str:
+    return f"  [{'FAILED' if step.failure else 'ok'}] {step.title}"
 
 
 def _indented(text: str, prefix: str) -> list[str]:

@@ -104,6 +104,7 @@ class Machine:
     fentry_code:  what stands at a function's start instead, for ftrace to write over; may be empty
     fill:         a no-operation, for holes between functions
     objtool:      the kernel's objtool reads the code when a module is linked
+    static_branches: the first byte of a jump -> the no-operation of its length that objtool makes of it
     tables:       what annotates code
     label:        whether a symbol's name is that of a mark of the assembler
     local_entry:  st_other -> distance from a function's symbol to where calls within an object go
@@ -132,6 +133,7 @@ class Machine:
     from_end: bool = False
     short_branch: int = -1
     fentry_code: bytes = b""
+    static_branches: Mapping[int, bytes] = field(default_factory=dict)
     label: Callable[[str], bool] = field(default=lambda name: False)
     local_entry: Callable[[int], int] = no_local_entry
     settle: Callable[[ObjectFile], ObjectFile] = field(default=lambda obj: obj)

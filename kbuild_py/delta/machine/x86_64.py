@@ -103,6 +103,7 @@ def x86_64() -> Machine:
         fentry_reach=16,  # An ENDBR, and padding that some compilers put first, may stand before the call.
         fill=b"\x90",
         objtool=True,
+        static_branches={0xEB: b"\x66\x90", 0xE9: b"\x0f\x1f\x44\x00\x00"},
         tables=_TABLES,
         lines=Lines(
             arguments=tuple(_registers(name) for name in ("rdi", "rsi", "rdx", "rcx", "r8", "r9")),
