@@ -96,6 +96,30 @@ struct kpatch_reference {
 	const void *addr;
 };
 
+struct kpatch_object;
+
+/**
+ * struct kpatch_callbacks - functions of the patch module, called when one of its objects changes hands
+ * @pre_patch:	before the object is patched; an error (-errno) stops that, or the load of the module
+ * @load:	right after the switch, while the machine is still stopped
+ * @post_patch:	after the object has been patched, and when undoing it was refused after @pre_unpatch
+ * @pre_unpatch: before it is undone
+ * @unload:	right after the switch back, while the machine is still stopped
+ * @post_unpatch: after it has been undone, and when patching was refused after @pre_patch
+ *
+ * Each may be NULL.  @load and @unload run on one CPU while all others spin with interrupts off: they must not
+ * sleep, allocate, print or take a lock that anyone may hold.  The others run in process context and may
+ * sleep, but must not load or unload modules or use the core.
+ */
+struct kpatch_callbacks {
+	int (*pre_patch)(const struct kpatch_object *object);
+	void (*load)(const struct kpatch_object *object);
+	void (*post_patch)(const struct kpatch_object *object);
+	void (*pre_unpatch)(const struct kpatch_object *object);
+	void (*unload)(const struct kpatch_object *object);
+	void (*post_unpatch)(const struct kpatch_object *object);
+};
+
 /**
  * struct kpatch_object - what a patch does to vmlinux or to one module
  * @name:	the module's name, NULL for vmlinux
@@ -105,6 +129,7 @@ struct kpatch_reference {
  * @nr_dynrelas: entries in @dynrelas
  * @references:	symbols of this object that were reached by ordinary relocations, or NULL
  * @nr_references: entries in @references
+ * @callbacks:	what to call when the object is patched or no longer is
  */
 struct kpatch_object {
 	const char *name;
@@ -114,6 +139,7 @@ struct kpatch_object {
 	size_t nr_dynrelas;
 	const struct kpatch_reference *references;
 	size_t nr_references;
+	struct kpatch_callbacks callbacks;
 };
 
 struct kpatch_patch;
