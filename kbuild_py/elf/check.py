@@ -67,6 +67,8 @@ def _unpacked_size(obj: ObjectFile, section: Section) -> int:
     if section.flags & elf.SHF_COMPRESSED and len(section.data) >= COMPRESSION_HEADER:
         unpacked: int = struct.unpack_from(">Q" if obj.big_endian else "<Q", section.data, 8)[0]
         return unpacked
+    if section.name.startswith(".zdebug_") and section.data[:4] == b"ZLIB":
+        return int.from_bytes(section.data[4:12], "big")
     return section.size
 
 

@@ -24,6 +24,7 @@ from kbuild_py.elf.check import check_object
 from kbuild_py.elf.object import NULL_SYMBOL, ObjectFile, Relocation, Section, Symbol
 from kbuild_py.errors import refuse
 
+MAGIC = b"\x7fELF"
 HEADER_SIZE = 64
 SECTION_HEADER = "IIQQQQIIQQ"  # name, type, flags, addr, offset, size, link, info, addralign, entsize
 SYMBOL_ENTRY = "IBBHQQ"  # name, info, other, shndx, value, size
@@ -32,6 +33,30 @@ SHN_LORESERVE = 0xFF00
 SHN_XINDEX = 0xFFFF
 OSABI_NONE, OSABI_GNU = 0, 3
 MAX_NAME = 4096  # the kernel's own limit is 512
+MAX_FILE = 1 << 30  # bytes; a device or pipe may have no end
+_FOREIGN = (
+    (
+        (b"!<arch>\n", b"!<thin>\n"),
+        "this is an archive, not an object",
+        "name one of its members (ar t, ar x)",
+    ),
+    (
+        (b"BC\xc0\xde", b"\xde\xc0\x17\x0b"),
+        "this is LLVM bitcode, not an ELF object",
+        "compile without link-time optimisation",
+    ),
+    ((b"\x1f\x8b",), "the file is compressed (gzip)", "unpack it first"),
+    ((b"\xfd7zXZ\0",), "the file is compressed (xz)", "unpack it first"),
+    ((b"\x28\xb5\x2f\xfd",), "the file is compressed (zstd)", "unpack it first"),
+)
+_SHAPES = {
+    2: "an executable",
+    3: "a shared library or a position-independent executable",
+    4: "a core dump",
+}
+_BIG_ENDIAN = frozenset({elf.EM_S390})  # of the known processors' kernels; others are little-endian
+_ORDERS = {"<": "little-endian", ">": "big-endian"}
+_NO_RELA = "compile for the processor's own ABI, whose relocations have addends (SHT_RELA)"
 # Why: these tables are views of other things in the object, and are made anew by the writer.  The
 # address-significance table is a hint for linkers that fold functions, by symbol index.
 TABLE_TYPES = (elf.SHT_NULL, elf.SHT_SYMTAB, elf.SHT_RELA, elf.SHT_SYMTAB_SHNDX, elf.SHT_LLVM_ADDRSIG)
@@ -57,9 +82,13 @@ class _Header:
 def read_object(path: Path) -> ObjectFile:
     """Read the relocatable object at `path`; `UserError` when it cannot be read or is not one."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            # What is no object need not be read to its end.
+            data = stream.read(MAX_FILE + 1 if stream.peek(len(MAGIC)).startswith(MAGIC) else HEADER_SIZE)
     except OSError as error:
         raise refuse(path, f"cannot read: {error.strerror}") from error
+    if len(data) > MAX_FILE:
+        raise refuse(path, f"the file has more than {MAX_FILE} bytes: no object of one source file has that")
     return parse_object(data, str(path))
 
 
@@ -87,28 +116,39 @@ def parse_object(data: bytes, path: str) -> ObjectFile:
         raise refuse(path, f"relocations apply to section {stray[0]}, which is a table")
     result = ObjectFile(path, machine, flags, order == ">", sections, symbols)
     check_object(result)
+    if _is_slim(result):
+        raise refuse(
+            path,
+            "the object holds gcc's intermediate code and no machine code",
+            "compile without link-time optimisation (-fno-lto) or with -ffat-lto-objects",
+        )
     return result
+
+
+def _is_slim(obj: ObjectFile) -> bool:
+    """gcc left all code to the link: it says so in a header (from version 10 on) or by a symbol."""
+    headers = (section.data for section in obj.sections if section.name.startswith(".gnu.lto_.lto."))
+    return any(data[4:5] not in (b"", b"\0") for data in headers) or any(
+        symbol.name == "__gnu_lto_slim" for symbol in obj.symbols
+    )
 
 
 def _parse_headers(data: bytes, path: str) -> tuple[str, int, int, tuple[_Header, ...], int]:
     """Byte order, e_machine, e_flags, the section headers, and the index of the section names."""
     if not data:
         raise refuse(path, "the file is empty")
-    if data.startswith((b"!<arch>\n", b"!<thin>\n")):
-        raise refuse(path, "this is an archive, not an object", "name one of its members (ar t, ar x)")
-    if data.startswith((b"BC\xc0\xde", b"\xde\xc0\x17\x0b")):
-        raise refuse(
-            path, "this is LLVM bitcode, not an ELF object", "compile without link-time optimisation"
-        )
-    if not data.startswith(b"\x7fELF"):
-        raise refuse(path, "this is not an ELF file")
+    for magic, cause, remedy in _FOREIGN:
+        if data.startswith(magic):
+            raise refuse(path, cause, remedy)
+    if not data.startswith(MAGIC):
+        raise refuse(path, "this is not an ELF file", "give the .o file from the compiler")
     if len(data) < HEADER_SIZE:
         raise refuse(path, f"the ELF header is truncated: {len(data)} of {HEADER_SIZE} bytes")
     bits, encoding, version, osabi = data[4], data[5], data[6], data[7]
+    if bits == 1:
+        raise refuse(path, "this is a 32-bit object", "give objects of a 64-bit kernel")
     if bits != 2:
-        raise refuse(
-            path, "this is not a 64-bit ELF object" if bits == 1 else f"ELF class {bits} does not exist"
-        )
+        raise refuse(path, f"ELF class {bits} does not exist")
     if encoding not in (1, 2):
         raise refuse(path, f"ELF byte order {encoding} does not exist")
     if version != 1:
@@ -119,12 +159,19 @@ def _parse_headers(data: bytes, path: str) -> tuple[str, int, int, tuple[_Header
     (kind, machine, version, _entry, _phoff, offset, flags, size, _phsize, _phnum, entry, count, names) = (
         struct.unpack_from(f"{order}HHIQQQIHHHHHH", data, 16)
     )
+    if size.to_bytes(2, "little") == HEADER_SIZE.to_bytes(2, "big"):
+        raise refuse(path, "the ELF header is damaged: its byte order is not the one that it names")
     if version != 1 or size != HEADER_SIZE:
         raise refuse(path, f"the ELF header is damaged: version {version}, size {size}")
     if kind != elf.ET_REL:
-        shape = {2: "an executable", 3: "a shared library", 4: "a core dump"}.get(kind, f"ELF type {kind}")
+        shape = _SHAPES.get(kind, f"ELF type {kind}")
         raise refuse(path, f"this is {shape}, not a relocatable object", "give the .o file from the compiler")
-    architecture(machine, path)
+    name = architecture(machine, path).name
+    if (order == ">") is not (machine in _BIG_ENDIAN):
+        other = "little" if order == ">" else "big"
+        raise refuse(
+            path, f"{_ORDERS[order]} objects for {name} are not supported", f"give {other}-endian ones"
+        )
     if not offset:
         raise refuse(path, "the object has no sections")
     width = struct.calcsize(f"{order}{SECTION_HEADER}")
@@ -157,7 +204,9 @@ def _check_extents(data: bytes, path: str, headers: tuple[_Header, ...]) -> None
             continue
         if header.type in FOREIGN_TYPES:
             raise refuse(
-                path, f"section {header.index} is of type {FOREIGN_TYPES[header.type]}: not supported"
+                path,
+                f"section {header.index} is of type {FOREIGN_TYPES[header.type]}: not supported",
+                _NO_RELA if header.type == elf.SHT_REL else "give the .o file from the compiler, not linked",
             )
         if header.offset + header.size > len(data):
             raise refuse(

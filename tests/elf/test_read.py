@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import struct
@@ -13,7 +14,7 @@ import pytest
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.arch import relocation_name
 from kbuild_py.elf.object import SHN_ABS, SHN_COMMON, ObjectFile, Relocation, Section, Symbol
-from kbuild_py.elf.read import parse_object, read_object
+from kbuild_py.elf.read import MAX_FILE, parse_object, read_object
 from kbuild_py.elf.write import write_object
 from kbuild_py.errors import UserError
 from kbuild_py.run import run
@@ -171,6 +172,39 @@ def test_unreadable_path(tmp_path: Path) -> None:
         read_object(tmp_path)
 
 
+def test_what_has_no_end_is_not_read_to_its_end() -> None:
+    with pytest.raises(UserError, match="not an ELF file"):
+        read_object(Path("/dev/zero"))
+
+
+def test_a_file_of_more_than_any_object_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "huge.o"
+    path.write_bytes(write_object(CALLER))
+    os.truncate(path, MAX_FILE + 1)
+    with pytest.raises(UserError, match="more than 1073741824 bytes"):
+        read_object(path)
+
+
+def test_an_object_without_machine_code_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no machine code"):
+        read_object(compile_c(tmp_path, C_SOURCE, "-flto", "-fno-fat-lto-objects"))
+    fat = read_object(compile_c(tmp_path, C_SOURCE, "-flto", "-ffat-lto-objects"))
+    assert symbol_named(fat, "entry").size > 0
+    old = build(section(".text"), symbols=[symbol("__gnu_lto_slim", "common", 1, 1, type="object")])
+    assert "no machine code" in refusal(write_object(old))
+
+
+@pytest.mark.parametrize("how", ["zlib", "zlib-gnu"])
+def test_compressed_debug_sections_are_read(how: str, tmp_path: Path) -> None:
+    obj = read_object(compile_c(tmp_path, C_SOURCE, "-g", f"-gz={how}"))
+    assert any(section.name in (".debug_info", ".zdebug_info") for section in obj.sections)
+
+
+def test_the_byte_order_must_be_the_processors() -> None:
+    obj = build(section(".text", bytes(8)), machine=elf.EM_PPC64, big_endian=True)
+    assert "big-endian objects for powerpc64 are not supported" in refusal(write_object(obj))
+
+
 def patched(offset: int, layout: str, value: int) -> bytes:
     data = bytearray(write_object(CALLER))
     struct.pack_into(layout, data, offset, value)
@@ -185,13 +219,17 @@ def patched(offset: int, layout: str, value: int) -> bytes:
         (b"\x7fELF", "header is truncated"),
         (b"!<arch>\nfoo", "archive"),
         (b"BC\xc0\xde", "bitcode"),
-        (patched(4, "B", 1), "not a 64-bit"),
+        (b"\x1f\x8b\x08", "compressed (gzip)"),
+        (b"\xfd7zXZ\0", "compressed (xz)"),
+        (b"\x28\xb5\x2f\xfd", "compressed (zstd)"),
+        (patched(4, "B", 1), "a 32-bit object"),
         (patched(4, "B", 9), "class 9"),
         (patched(5, "B", 3), "byte order 3"),
+        (patched(5, "B", 2), "its byte order is not the one that it names"),
         (patched(6, "B", 0), "version 0"),
         (patched(7, "B", 97), "OS ABI 97"),
         (patched(16, "<H", 2), "an executable"),
-        (patched(16, "<H", 3), "a shared library"),
+        (patched(16, "<H", 3), "a shared library or a position-independent executable"),
         (patched(16, "<H", 77), "ELF type 77"),
         (patched(18, "<H", 3), "machine 3"),
         (patched(40, "<Q", 0), "no sections"),
