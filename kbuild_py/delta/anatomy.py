@@ -150,6 +150,16 @@ class Anatomy:
         code = self.object.sections[piece.section].data
         return self.machine.is_pc_relative(link.type) and self.machine.is_branch(code, link.offset)
 
+    def needs_toc(self, piece: Piece, link: Link) -> bool:
+        """The link is a branch that a register must be restored behind, and there is no room for that."""
+        machine = self.machine
+        if not machine.needs_toc(self.object.sections[piece.section].data, link.offset):
+            return False
+        name = self.pieces[link.piece].name if link.piece != NOWHERE else link.name
+        # Code for newer processors does without the register.
+        without = machine.arch.names.get(link.type, "").endswith("_NOTOC")
+        return not (without or name in machine.fentry or machine.supplied(name))
+
     def symbol_of(self, piece: Piece) -> Symbol:
         return self.object.symbols[piece.symbol]
 

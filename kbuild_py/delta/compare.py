@@ -14,6 +14,7 @@ are part of the comparison, except for line numbers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence, Set
 
 from kbuild_py.delta import names
@@ -28,6 +29,7 @@ from kbuild_py.elf import constants as elf
 
 # struct _ddebug (include/linux/dynamic_debug.h): four pointers, then a word that begins with the line.
 _DESCRIPTOR_LINE = ((32, 35),)
+_FILE = re.compile(rb"\.\w{1,5}\0")  # the end of a file's name
 _FORMAT_REACH = 64  # bytes of code within which a format is that of the next printk()
 
 
@@ -226,10 +228,20 @@ class Comparison:
         if piece.kind is Kind.ENTRY:
             table = self.original.machine.table(self.original.section_of(piece).name)
             size = self.original.entry_sizes.get(piece.section, 0)
-            return table.masks.get(size, ()) if table is not None else ()
+            masks = table.masks.get(size, ()) if table is not None else ()
+            return masks if masks and self._names_file(piece) else ()
         if piece.kind is Kind.OBJECT and names.static_local_base(piece.name) == "descriptor":
             return _DESCRIPTOR_LINE if names.per_copy(piece.name) else ()
         return ()
+
+    def _names_file(self, piece: Piece) -> bool:
+        """The entry has a file name, as one with a line does: without, what is there may be its flags."""
+        return any(
+            link.piece != NOWHERE
+            and (target := self.original.pieces[link.piece]).kind in (Kind.STRING, Kind.STRETCH)
+            and _FILE.search(self._tail(self.original, target, link.at)) is not None
+            for link in self.original.links_of(piece)
+        )
 
     def _entry_lists(self, old: Piece, new: Piece) -> Iterator[tuple[str, list[int], list[int]]]:
         """Per table that has meaning: its name, the entries about `old` and those about `new`."""

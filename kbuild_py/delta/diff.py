@@ -43,7 +43,6 @@ from kbuild_py.delta.output import Output, build, with_imports
 from kbuild_py.delta.sections import Role
 from kbuild_py.delta.select import Selection, select
 from kbuild_py.delta.tables import Use
-from kbuild_py.delta.toc import local_calls
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import ObjectFile
 
@@ -86,7 +85,7 @@ def diff(original: ObjectFile, patched: ObjectFile, options: Options | None = No
     removed = tuple(_removed(comparison))
     if not selection.included:
         return Delta(None, (), (), (), removed, notes)
-    output = build(comparison, selection, patched.path, keys.code)
+    output = build(comparison, selection, patched.path, keys.code, keys.renamed)
     imported = imports(original, patched, undefined(output.object), options.exports)
     output = with_imports(output, imported)
     functions = tuple(_functions(comparison, selection, output, markers, origins))
@@ -110,7 +109,7 @@ def _functions(
         before = original.pieces[old] if old is not None else None
         local = original.is_local(before) if before is not None else patched.is_local(piece)
         replaces = before is not None and names.cold_parent(piece.name) is None
-        copied = why[0].cause is Cause.DEAD_END
+        copied = why[0].cause in (Cause.DEAD_END, Cause.NEARBY)
         replaces = replaces and not copied and number not in selection.carried.callers
         status = Status.NEW if before is None else Status.COPIED if copied else Status.CHANGED
         carried = tuple(
@@ -231,7 +230,6 @@ def _notes(comparison: Comparison, selection: Selection, options: Options) -> tu
         return tuple(notes)
     for name in sorted(_left_to_objtool(patched)):
         notes.append(f"{name}: left out, objtool makes it anew when the module is linked")
-    notes += local_calls(comparison, selection)
     for number in selection.reasons:
         old = correlation.to_original.get(number)
         if old is not None and is_weak(original, original.pieces[old]):

@@ -23,7 +23,7 @@ from kbuild_py.delta.rules import Rule
 from kbuild_py.delta.sections import NOINSTR, PERCPU, Role, is_init
 from kbuild_py.delta.select import Selection, is_shipped
 from kbuild_py.delta.tables import Use
-from kbuild_py.delta.toc import sibling_calls
+from kbuild_py.delta.toc import calls_without_room, sibling_calls
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import SHN_ABS, SHN_COMMON, SHN_UNDEF, SHN_X86_64_LCOMMON, ObjectFile
 
@@ -70,6 +70,7 @@ def judge(
         _symbols_without_place,
         _bad_references,
         sibling_calls,
+        calls_without_room,
         _unknown_tables,
         _table_entries,
     ):
@@ -279,7 +280,7 @@ def _unresolved(comparison: Comparison, selection: Selection, options: Options) 
         symbol = patched.object.symbols[link.symbol]
         if link.piece != NOWHERE or symbol.section != SHN_UNDEF or not symbol.name:
             continue
-        weak = symbol.bind == elf.STB_WEAK
+        weak = symbol.bind == elf.STB_WEAK or patched.machine.supplied(symbol.name)
         exported = options.exports is not None and symbol.name in options.exports
         if not (weak or exported or symbol.name in options.known or symbol.name in before):
             cause = f"the kernel has no symbol '{symbol.name}'"

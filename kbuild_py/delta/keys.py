@@ -11,9 +11,10 @@ entry to its key, before any code of the module runs.  By then the address of th
 
 So such an entry cannot be shipped.  Without it the branch keeps its initial direction for ever, which changes
 what the function does, and is refused.  Trace points and dynamic debug messages are the exception: off is
-what they are anyhow, until somebody turns them on, so their entries are left out with a note.  Some kernels
-(5.14 and later on x86-64) write the branch as a jump, and leave it to objtool to make the initial no-op
-of it, by the entry; for an entry that is left out this is done here.
+what they are anyhow, until somebody turns them on, so their entries are left out with a note.  A message that
+nobody can turn on must not be listed as one, so its descriptor becomes ordinary data.  Some kernels (5.14 and
+later on x86-64) write the branch as a jump, and leave it to objtool to make the initial no-op of it, by the
+entry; for an entry that is left out this is done here.
 
 A static call is the same with `__SCT__x` (the code that is called) and `__SCK__x` (its key).
 """
@@ -33,6 +34,7 @@ from kbuild_py.delta.select import STATIC_CALL_TRAMPOLINE, Selection
 JUMP_TABLE = "__jump_table"
 TRACE_POINT = "__tracepoint_"
 DYNAMIC_DEBUG = "__dyndbg"
+UNLISTED = ".data.dyndbg_off"  # where descriptors of messages are that stay off
 OBJTOOL_MAKES_NOP = 2  # in the key's address: the branch is written as a jump (arch_static_branch)
 
 
@@ -49,12 +51,14 @@ class Home(Enum):
 class Keys:
     """selection: without the entries that cannot be shipped
     code:     function -> its bytes, where an entry that is left out would have changed them
+    renamed:  section -> its name in the output, where it is another
     """
 
     selection: Selection
     code: Mapping[int, bytes]
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
+    renamed: Mapping[int, str]
 
 
 def settle(comparison: Comparison, selection: Selection, options: Options) -> Keys:
@@ -62,12 +66,20 @@ def settle(comparison: Comparison, selection: Selection, options: Options) -> Ke
     patched = comparison.patched
     homes = _Homes(comparison, selection, options)
     dropped: dict[int, str] = {}
+    messages: dict[int, str] = {}  # section of descriptors -> name in the output
+    silent: set[str] = set()  # functions whose debug messages stay off
     code: dict[int, bytearray] = {}
     verdicts: list[Verdict] = []
     unknown: set[str] = set()
     for entry, branch, key in _jump_entries(patched, selection):
-        name, home = _name(patched, key), homes.of(key)
         function = patched.pieces[branch.piece]
+        if homes.own is Home.MODULE and _is_message(patched, key):
+            if _make_nop(patched, branch, key, code):
+                dropped[entry.number] = ""
+                messages[patched.pieces[key.piece].section] = UNLISTED
+                silent.add(function.name)
+            continue
+        name, home = _name(patched, key), homes.of(key)
         if home is Home.UNKNOWN:
             unknown.add(name)
         if home is not Home.MODULE:
@@ -90,7 +102,12 @@ def settle(comparison: Comparison, selection: Selection, options: Options) -> Ke
             verdicts.append(Verdict(rules.MODULE_KEY, patched.place(piece, call.offset), cause))
     notes = [
         f"{name}: its branches are left out and stay off: the key lives in a module"
-        for name in sorted(set(dropped.values()))
+        for name in sorted(set(dropped.values()) - {""})
+    ]
+    notes += [
+        f"{name}: its pr_debug() messages stay off and are not listed in dynamic_debug/control: "
+        "the object is part of a module"
+        for name in sorted(silent)
     ]
     if unknown:
         notes.append(
@@ -99,7 +116,9 @@ def settle(comparison: Comparison, selection: Selection, options: Options) -> Ke
         )
     if dropped:
         selection = replace(selection, included=selection.included - dropped.keys())
-    return Keys(selection, {n: bytes(content) for n, content in code.items()}, tuple(verdicts), tuple(notes))
+    return Keys(
+        selection, {n: bytes(content) for n, content in code.items()}, tuple(verdicts), tuple(notes), messages
+    )
 
 
 class _Homes:
@@ -161,8 +180,11 @@ def _name(patched: Anatomy, link: Link) -> str:
 
 def _is_harmless(patched: Anatomy, key: Link) -> bool:
     """A trace point or a debug message: the branch may stay off."""
-    if _name(patched, key).startswith(TRACE_POINT):
-        return True
+    return _name(patched, key).startswith(TRACE_POINT) or _is_message(patched, key)
+
+
+def _is_message(patched: Anatomy, key: Link) -> bool:
+    """The key is part of the descriptor of a pr_debug()."""
     return key.piece != NOWHERE and patched.section_of(patched.pieces[key.piece]).name == DYNAMIC_DEBUG
 
 

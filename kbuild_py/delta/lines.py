@@ -8,7 +8,7 @@ defence, for objects that were made without.
 
 The difference must be exactly that constant.  Both instructions load one into the register of the argument
 that takes the line, some way from there leads to the call, and on no way anything else reads this register.
-What the argument is, `TAKERS` says; whoever is not in it takes no line, and a constant is a change.
+Which argument it is, `TAKERS` says; whoever is not in it takes no line, and a constant is a change.
 """
 
 from __future__ import annotations
@@ -32,42 +32,68 @@ FORMATS = (
     ),  # J_ASSERT() (linux/jbd2.h)
 )
 
-# Function -> which argument is the line, counted from 0, and where it is declared.
-TAKERS: Mapping[str, tuple[int, str]] = {
-    "__might_sleep": (1, "include/linux/kernel.h"),
-    "___might_sleep": (1, "include/linux/kernel.h, until 5.15"),
-    "__might_resched": (1, "include/linux/kernel.h, since 5.16"),
-    "__might_fault": (1, "include/linux/kernel.h, include/linux/uaccess.h"),
-    "__cant_sleep": (1, "include/linux/kernel.h"),
-    "__cant_migrate": (1, "include/linux/kernel.h"),
-    "warn_slowpath_null": (1, "include/asm-generic/bug.h, until 5.4"),
-    "warn_slowpath_fmt": (1, "include/asm-generic/bug.h"),
-    "warn_slowpath_fmt_taint": (1, "include/asm-generic/bug.h, until 5.4"),
-    "__warn": (1, "include/asm-generic/bug.h"),
-    "lockdep_rcu_suspicious": (1, "include/linux/lockdep.h"),
-    "__btrfs_abort_transaction": (2, "fs/btrfs/transaction.h"),
-    "__btrfs_handle_fs_error": (2, "fs/btrfs/messages.h"),
-    "__btrfs_panic": (2, "fs/btrfs/messages.h"),
-    "btrfs_assertfail": (2, "fs/btrfs/messages.h"),
-    "__ext4_error": (2, "fs/ext4/ext4.h"),
-    "__ext4_error_inode": (2, "fs/ext4/ext4.h"),
-    "__ext4_error_file": (2, "fs/ext4/ext4.h"),
-    "__ext4_std_error": (2, "fs/ext4/ext4.h"),
-    "__ext4_abort": (2, "fs/ext4/ext4.h"),
-    "__ext4_warning": (2, "fs/ext4/ext4.h"),
-    "__ext4_warning_inode": (2, "fs/ext4/ext4.h"),
-    "__ext4_grp_locked_error": (1, "fs/ext4/ext4.h"),
-    "__ext4_journal_stop": (1, "fs/ext4/ext4_jbd2.h"),
-    "__ext4_journal_get_write_access": (1, "fs/ext4/ext4_jbd2.h"),
-    "__ext4_journal_get_create_access": (1, "fs/ext4/ext4_jbd2.h"),
-    "__ext4_handle_dirty_metadata": (1, "fs/ext4/ext4_jbd2.h"),
-    "__ext4_forget": (1, "fs/ext4/ext4_jbd2.h"),
-    "__ext4_mark_inode_dirty": (3, "fs/ext4/ext4_jbd2.h"),
-    "__jbd2_debug": (3, "include/linux/jbd2.h"),
-    "__ext4_journal_start_sb": (1, "fs/ext4/ext4_jbd2.h, until 6.1; later a pointer"),
-    "ext4_check_blockref": (1, "fs/ext4/ext4.h"),
-    "printk 2": (2, "FORMATS"),
-    "printk 3": (3, "FORMATS"),
+# Function -> which argument is the line, counted from 0, and where it is declared.  Where kernels differ,
+# each position that one of them has: in the others there is an address or nothing, never another number.
+# Where it would be a number, the position is not here, and a line there counts as a change: until 4.7 that
+# of __btrfs_abort_transaction() is where later the error stands.
+TAKERS: Mapping[str, tuple[tuple[int, ...], str]] = {
+    "__might_sleep": ((1,), "include/linux/kernel.h"),
+    "___might_sleep": ((1,), "include/linux/kernel.h, until 5.15"),
+    "__might_resched": ((1,), "include/linux/kernel.h, since 5.16"),
+    "__might_fault": ((1,), "include/linux/kernel.h, include/linux/uaccess.h"),
+    "__cant_sleep": ((1,), "include/linux/kernel.h"),
+    "__cant_migrate": ((1,), "include/linux/kernel.h"),
+    "warn_slowpath_null": ((1,), "include/asm-generic/bug.h, until 5.4"),
+    "warn_slowpath_fmt": ((1,), "include/asm-generic/bug.h"),
+    "warn_slowpath_fmt_taint": ((1,), "include/asm-generic/bug.h, until 5.4"),
+    "__warn": ((1,), "include/asm-generic/bug.h"),
+    "lockdep_rcu_suspicious": ((1,), "include/linux/lockdep.h"),
+    "__btrfs_abort_transaction": ((2,), "fs/btrfs/transaction.h"),
+    "__btrfs_handle_fs_error": ((2,), "fs/btrfs/messages.h"),
+    "__btrfs_panic": ((2,), "fs/btrfs/messages.h"),
+    "btrfs_assertfail": ((2,), "fs/btrfs/messages.h"),
+    "__ext4_error": ((2,), "fs/ext4/ext4.h"),
+    "__ext4_error_inode": ((2,), "fs/ext4/ext4.h"),
+    "__ext4_error_file": ((2,), "fs/ext4/ext4.h"),
+    "__ext4_std_error": ((2,), "fs/ext4/ext4.h"),
+    "__ext4_abort": ((2,), "fs/ext4/ext4.h"),
+    "__ext4_warning": ((2,), "fs/ext4/ext4.h"),
+    "__ext4_warning_inode": ((2,), "fs/ext4/ext4.h"),
+    "__ext4_grp_locked_error": ((1,), "fs/ext4/ext4.h"),
+    "__ext4_journal_stop": ((1,), "fs/ext4/ext4_jbd2.h"),
+    "__ext4_journal_get_write_access": ((1,), "fs/ext4/ext4_jbd2.h"),
+    "__ext4_journal_get_create_access": ((1,), "fs/ext4/ext4_jbd2.h"),
+    "__ext4_handle_dirty_metadata": ((1,), "fs/ext4/ext4_jbd2.h"),
+    "__ext4_forget": ((1,), "fs/ext4/ext4_jbd2.h"),
+    "__ext4_mark_inode_dirty": ((3,), "fs/ext4/ext4_jbd2.h"),
+    "__jbd2_debug": ((3,), "include/linux/jbd2.h"),
+    "__ext4_journal_start_sb": ((1,), "fs/ext4/ext4_jbd2.h, until 6.1; later a pointer"),
+    "ext4_check_blockref": ((1,), "fs/ext4/ext4.h"),
+    "__ext4_handle_dirty_super": ((1,), "fs/ext4/ext4_jbd2.h, until 5.10"),
+    "__ext4_journal_start_reserved": ((1,), "fs/ext4/ext4_jbd2.h"),
+    "__ext4_check_dir_entry": ((1,), "fs/ext4/ext4.h"),
+    "__ext4_iget": ((4,), "fs/ext4/ext4.h, since 5.0"),
+    "__ext4_read_dirblock": ((4,), "fs/ext4/namei.c"),
+    "assfail": ((2, 3), "fs/xfs/xfs_linux.h; since 5.10 behind the mount"),
+    "xfs_error_report": ((4,), "fs/xfs/xfs_error.h"),
+    "xfs_corruption_error": ((5, 6), "fs/xfs/xfs_error.h; since 4.18 behind the buffer's size"),
+    "gfs2_assert_warn_i": ((4,), "fs/gfs2/util.h"),
+    "gfs2_assert_withdraw_i": ((4,), "fs/gfs2/util.h"),
+    "gfs2_consist_i": ((3, 4), "fs/gfs2/util.h; until 5.5 with cluster_wide"),
+    "gfs2_consist_inode_i": ((3, 4), "fs/gfs2/util.h; until 5.5 with cluster_wide"),
+    "gfs2_consist_rgrpd_i": ((3, 4), "fs/gfs2/util.h; until 5.5 with cluster_wide"),
+    "gfs2_io_error_i": ((3,), "fs/gfs2/util.h"),
+    "gfs2_io_error_bh_i": ((4,), "fs/gfs2/util.h"),
+    "gfs2_meta_check_ii": ((4, 5), "fs/gfs2/util.h; until 6.x with the type"),
+    "acpi_error": ((1,), "include/acpi/acpixf.h"),
+    "acpi_exception": ((1,), "include/acpi/acpixf.h"),
+    "acpi_warning": ((1,), "include/acpi/acpixf.h"),
+    "acpi_bios_error": ((1,), "include/acpi/acpixf.h"),
+    "acpi_bios_exception": ((1,), "include/acpi/acpixf.h"),
+    "acpi_bios_warning": ((1,), "include/acpi/acpixf.h"),
+    "acpi_debug_print": ((1,), "include/acpi/acpixf.h"),
+    "printk 2": ((2,), "FORMATS"),
+    "printk 3": ((3,), "FORMATS"),
 }
 
 _CONSTANT = re.compile(r"^(?P<to>%?\w+), (?:(?P<source>%?\w+), )?[#$]?(?P<value>0x[0-9a-f]+|\d+)$")
@@ -179,8 +205,8 @@ def _takes_line(
 
 
 def _is_taker(machine: Machine, callee: str, register: frozenset[str]) -> bool:
-    argument, arguments = TAKERS.get(callee, (-1, ""))[0], machine.lines.arguments
-    return 0 <= argument < len(arguments) and arguments[argument] == register
+    positions, arguments = TAKERS.get(callee, ((), ""))[0], machine.lines.arguments
+    return any(arguments[position] == register for position in positions if position < len(arguments))
 
 
 def _mentions(register: frozenset[str], operands: str) -> bool:

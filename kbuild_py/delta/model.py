@@ -42,6 +42,7 @@ class Cause(Enum):
     NEW = "new"  # the original does not have it
     CLONE = "clone"  # the compiler made a clone that the original does not have
     DEAD_END = "dead-end"  # it is unchanged, and copied for the sake of objtool (deadend.py)
+    NEARBY = "nearby"  # it is unchanged, and copied because it is called without room (toc.py)
     INLINE = "inline"  # what differs is code of a function that it inlines
     CALLS = "calls"  # it calls a changed function that cannot be redirected
 

@@ -60,13 +60,18 @@ class _External:
 
 
 def build(
-    comparison: Comparison, selection: Selection, path: str, code: Mapping[int, bytes] | None = None
+    comparison: Comparison,
+    selection: Selection,
+    path: str,
+    code: Mapping[int, bytes] | None = None,
+    renamed: Mapping[int, str] | None = None,
 ) -> Output:
     """Lay out the patch object.  The selection must have passed `judge`.
 
-    code: piece -> bytes to ship instead of its own (keys.py)
+    code:    piece -> bytes to ship instead of its own (keys.py)
+    renamed: section -> its name in the output, where it is another
     """
-    return _Builder(comparison, selection, code or {}).run(path)
+    return _Builder(comparison, selection, code or {}, renamed or {}).run(path)
 
 
 def with_imports(output: Output, namespaces: Sequence[str]) -> Output:
@@ -81,8 +86,14 @@ def with_imports(output: Output, namespaces: Sequence[str]) -> Output:
 class _Builder:
     """The steps of `build`, which share the maps from old to new indices."""
 
-    def __init__(self, comparison: Comparison, selection: Selection, code: Mapping[int, bytes]) -> None:
-        self.comparison, self.selection, self.code = comparison, selection, code
+    def __init__(
+        self,
+        comparison: Comparison,
+        selection: Selection,
+        code: Mapping[int, bytes],
+        renamed: Mapping[int, str],
+    ) -> None:
+        self.comparison, self.selection, self.code, self.renamed = comparison, selection, code, renamed
         self.patched: Anatomy = comparison.patched
         self.layout = shipped_sections(self.patched, selection.included)
         self.section_index = {section: i for i, (section, _) in enumerate(self.layout, 1)}
@@ -144,7 +155,7 @@ class _Builder:
         dropped = elf.SHF_GROUP if link else _DROPPED_FLAGS
         return Section(
             index=self.section_index[index],
-            name=source.name,
+            name=self.renamed.get(index, source.name),
             type=source.type,
             flags=source.flags & ~dropped,
             data=bytes(content),

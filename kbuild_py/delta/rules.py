@@ -219,6 +219,16 @@ SIBLING_CALL = Rule(
     "caller, past the place where the table of contents pointer (r2) of the module would have been restored. "
     "Within the kernel both have one table, between a patch module and the kernel they do not.",
 )
+CALL_WITHOUT_ROOM = Rule(
+    "call-without-room",
+    "A call leaves no room for restoring the TOC",
+    "call the function through a pointer to it (`int (*volatile call)(int) = f;`), or make it inline",
+    "On ppc64le, a call from a patch module into the kernel changes the table of contents pointer (r2), and "
+    "the module loader needs a no-operation behind the call, which it overwrites to restore r2. The compiler "
+    "writes one only behind calls of other files. A function of the same file that stays in the kernel is "
+    "therefore copied beside the code that calls it. This one cannot be copied, because patched code uses "
+    "its address as well, or it must not be instrumented.",
+)
 UNRESOLVED = Rule(
     "unresolved-symbol",
     "A symbol resolves to nothing",

@@ -11,7 +11,8 @@ the shipped pieces reach:
 - table entries are shipped with the code that they are about, and what these reach, as well.
 
 A changed function that ftrace cannot redirect brings its callers (carry.py), and code that calls a static
-function which never returns brings a copy of it (deadend.py).
+function which never returns brings a copy of it (deadend.py).  On ppc64le, code brings a copy of
+what it calls without room for restoring a register (toc.py).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from kbuild_py.delta.correlate import cold_families
 from kbuild_py.delta.deadend import DeadEnds
 from kbuild_py.delta.markers import Markers
 from kbuild_py.delta.model import Cause, Why
+from kbuild_py.delta.nearby import called_nearby
 from kbuild_py.delta.printk import printk_entries
 from kbuild_py.delta.sections import ADDRESSABLE, COMPILER_DATA, Role
 from kbuild_py.delta.tables import Use
@@ -85,11 +87,10 @@ def select(comparison: Comparison, markers: Markers | None = None) -> Selection:
                 text = f"calls {patched.pieces[number].name}, which changed and cannot be redirected"
                 reasons[caller].append(Why(Cause.CALLS, text))
     _add_relatives(patched, families, reasons)
-    dead_ends = DeadEnds(patched, families)
-    included, reached = _closure(comparison, reasons, dead_ends, markers)
+    included, reached, nearby = _closure(comparison, reasons, families, markers)
     for number in included - reasons.keys():
         if patched.pieces[number].kind is Kind.FUNCTION and number not in ignored:
-            reasons[number].append(Why(Cause.DEAD_END, "never returns, which objtool must see"))
+            reasons[number].append(_copy(number, nearby))
     ordered = {number: tuple(reasons[number]) for number in sorted(reasons)}
     contradictions = tuple(_contradictions(comparison, included, ignored)) if ignored else ()
     return Selection(ordered, frozenset(included), reached, families, carried, ignored, contradictions)
@@ -148,12 +149,24 @@ def _relative(anatomy: Anatomy, number: int, other: int) -> Why:
     return Why(Cause.PARENT, f"is the unlikely part of {name}, which changed")
 
 
+def _copy(number: int, nearby: Set[int]) -> Why:
+    """Why an unchanged function is shipped."""
+    if number in nearby:
+        return Why(Cause.NEARBY, "is called without room for restoring r2 behind the call")
+    return Why(Cause.DEAD_END, "never returns, which objtool must see")
+
+
 def _closure(
-    comparison: Comparison, functions: Iterable[int], dead_ends: DeadEnds, markers: Markers | None
-) -> tuple[set[int], dict[int, int]]:
-    """Everything that must be shipped for these functions to work."""
+    comparison: Comparison,
+    functions: Iterable[int],
+    families: Mapping[int, tuple[int, ...]],
+    markers: Markers | None,
+) -> tuple[set[int], dict[int, int], set[int]]:
+    """Everything that must be shipped for these functions to work; the copied functions of toc.py."""
     patched = comparison.patched
-    included, reached = set(functions), {}
+    dead_ends = DeadEnds(patched, families)
+    included, reached = set(functions), dict[int, int]()
+    nearby: set[int] = set()
     # Global variables that are new may be for the sake of another patched file.
     for piece in patched.pieces:
         data = piece.kind is Kind.OBJECT and patched.role(piece) in (Role.DATA, Role.BSS, Role.RODATA)
@@ -171,6 +184,11 @@ def _closure(
         number = waiting.pop()
         piece = patched.pieces[number]
         needed = [*_needed(comparison, piece, keepers, dead_ends)]
+        if piece.kind is Kind.FUNCTION:
+            close = called_nearby(patched, piece, jumps=number in nearby)
+            copies = [part for one in close for part in (one, *families.get(one, ()))]
+            nearby.update(part for part in copies if part not in included)
+            needed += copies
         if printks and piece.kind is Kind.FUNCTION:
             needed += printks.get(names.source_function(piece.name), ())
         for target in needed:
@@ -178,7 +196,7 @@ def _closure(
                 included.add(target)
                 reached[target] = number
                 waiting.append(target)
-    return included, reached
+    return included, reached, nearby
 
 
 def _needed(

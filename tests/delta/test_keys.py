@@ -35,6 +35,17 @@ HACKED = """
 yes: _r = 1; \\
 end: _r; })
 """
+# A pr_debug() with CONFIG_JUMP_LABEL: the key is in the descriptor.
+MESSAGE = """
+struct message { const char *module, *function, *file, *format; unsigned int line; struct static_key key; };
+void __dynamic_pr_debug(struct message *, const char *, ...);
+int f(int x) {
+	static struct message __attribute__((__section__("__dyndbg"), aligned(8))) descriptor = {
+		"unit", "f", __FILE__, "text %d", 7 };
+	if (static_branch(&descriptor.key)) __dynamic_pr_debug(&descriptor, "text %d", x);
+	return other(x) + 1;
+}
+"""
 CALL = "int __SCT__x(int); int f(int x) { other(x); return __SCT__x(x) + 1; }\n"
 
 
@@ -129,3 +140,28 @@ def test_a_branch_that_objtool_would_turn_off_is_turned_off(tmp_path: Path) -> N
     # In vmlinux the entry is there, and objtool does it.
     kept = diff(before, after, Options(object="vmlinux"))
     assert isinstance(kept, Delta) and jump_table(kept) == 16
+
+
+def sections(delta: Delta) -> set[str]:
+    assert delta.object is not None
+    return {section.name for section in delta.object.sections if section.size}
+
+
+def test_debug_messages_of_a_module_stay_off_and_are_not_listed(tmp_path: Path) -> None:
+    """Without the branch's entry nobody can turn the message on, so that it must not be offered."""
+    result = diff(*pair(tmp_path, MODULE_INFO + MESSAGE))
+    assert isinstance(result, Delta) and result.object is not None, result
+    assert jump_table(result) == 0
+    assert "__dyndbg" not in sections(result) and ".data.dyndbg_off" in sections(result)
+    assert any(note.startswith("f: its pr_debug() messages stay off") for note in result.notes)
+    code = next(s for s in result.object.sections if s.name == ".text.f")
+    reached = {result.object.symbols[r.symbol].section for r in code.relocations}
+    assert any(result.object.sections[index].name == ".data.dyndbg_off" for index in reached if index > 0)
+
+
+@pytest.mark.parametrize(("text", "options"), [(BUILT_IN, Options()), ("", Options(object="vmlinux"))])
+def test_debug_messages_of_vmlinux_are_kept(text: str, options: Options, tmp_path: Path) -> None:
+    result = diff(*pair(tmp_path, text + MESSAGE), options)
+    assert isinstance(result, Delta), result
+    assert jump_table(result) == 16 and "__dyndbg" in sections(result)
+    assert not any("pr_debug" in note for note in result.notes)

@@ -16,6 +16,7 @@ from kbuild_py.elf.read import parse_object
 from kbuild_py.elf.write import write_object
 from kbuild_py.errors import UserError
 from tests.delta.checker import check
+from tests.delta.compiling import compile_c, needs_gcc
 from tests.delta.processors import BY_NAME, CASES
 
 HEAD = '#include "kernel.h"\n'
@@ -239,3 +240,25 @@ def test_objects_of_two_processors(tmp_path: Path) -> None:
     )
     result = diff(one, other)
     assert isinstance(result, Verdicts) and result.verdicts[0].rule.name == "different-units"
+
+
+@needs_gcc
+def test_flags_where_another_kernel_has_the_line_are_compared(tmp_path: Path) -> None:
+    """An entry with a format and no file name (7.x without CONFIG_DEBUG_BUGVERBOSE) has its flags there."""
+    text = """
+#define WARN(flags) asm volatile("1: ud2\\n.pushsection __bug_table, \\"aw\\"\\n2: .long 1b - .\\n" \
+    ".long %c0 - .\\n.short %c1, 0\\n.org 2b + 12\\n.popsection" : : "i" (NAME), "i" (flags))
+int f(int x) { if (x) WARN(LINE); return x; }
+"""
+
+    def objects(name: str) -> list[ObjectFile]:
+        found = []
+        for line in ("5", "9"):
+            source = tmp_path / f"{line}.c"
+            source.write_text(f"#define NAME {name}\n#define LINE {line}\n{text}")
+            found.append(compile_c(source, tmp_path / line / "unit.o"))
+        return found
+
+    line, flags = diff(*objects('"kernel/fork.c"')), diff(*objects('"it is %d"'))
+    assert isinstance(line, Delta) and not line.changed
+    assert isinstance(flags, Delta) and [function.name for function in flags.functions] == ["f"]

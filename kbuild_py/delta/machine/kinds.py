@@ -111,6 +111,7 @@ class Machine:
     settle:       the object with branches resolved that its assembler has left to the linker for no reason
     needs_toc:    after a call that leaves the object, the code has to restore a register; given code and
                   field: whether there is no room for that
+    supplied:     whether every module has a symbol of this name by itself
     """
 
     arch: Architecture
@@ -138,6 +139,7 @@ class Machine:
     local_entry: Callable[[int], int] = no_local_entry
     settle: Callable[[ObjectFile], ObjectFile] = field(default=lambda obj: obj)
     needs_toc: Callable[[bytes, int], bool] = field(default=lambda code, place: False)
+    supplied: Callable[[str], bool] = field(default=lambda name: False)
 
     @property
     def name(self) -> str:

@@ -8,8 +8,8 @@ the assembler has resolved a call is the distance already in the code.
 
 A call from a patch module into the kernel changes r2.  The module loader restores it by an instruction
 that it writes over the `nop` behind the call.  The compiler leaves that place free only where it thinks
-that the callee is elsewhere, so a call of a static function has none.  A jump in place of a call (sibling
-call) cannot have one.  Both are fine while caller and callee are in one object.
+that the callee is elsewhere, so a call of a function of the same file has none.  A jump in place of a call
+(sibling call) cannot have one.  Both are fine while caller and callee are in one object (toc.py).
 
 Feature fixups are this processor's alternatives: an entry has a mask and a value, then where the code
 begins and ends and where its replacement does, all counted from the entry.
@@ -93,6 +93,11 @@ def _needs_toc(code: bytes, field: int) -> bool:
     return _is_branch(code, field) and not (_is_call(code, field) and word_at(code, field + 4) == _NOP)
 
 
+# `.TOC.` is the loader's word for r2; the functions that save and restore registers (crtsavres.S) are linked
+# into every module.
+_SUPPLIED = re.compile(r"\.TOC\.$|_(save|rest)(gpr|fpr|vr)[01]?_\d+(_x)?$")
+
+
 def local_entry(other: int) -> int:
     """Bytes from a function's symbol to its local entry point, from st_other (ELFv2 ABI, 3.4.1)."""
     code = other >> 5 & 7
@@ -134,4 +139,5 @@ def ppc64le() -> Machine:
         instructions=lister(_engine),
         local_entry=local_entry,
         needs_toc=_needs_toc,
+        supplied=lambda name: _SUPPLIED.match(name) is not None,
     )
