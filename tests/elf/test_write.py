@@ -152,7 +152,7 @@ NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=0x17F), min_size=1
 def objects(draw: st.DrawFn) -> ObjectFile:
     """Any consistent object of moderate size."""
     machine = draw(st.sampled_from(sorted(ARCHITECTURES)))
-    big = draw(st.booleans())
+    big = machine == elf.EM_S390
     count = draw(st.integers(0, 6))
     symbol_count = draw(st.integers(0, 8))
     sections = [NULL_SECTION]
