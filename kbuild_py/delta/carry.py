@@ -11,7 +11,8 @@ The old code may still be running when the patch is applied, even with none of i
 caller that ends with the call jumps).  So whoever carries a function stands for its old code, too: the
 stack check looks for it (`carries` in the account).
 
-A function whose address is known elsewhere (a table of operations, another file) cannot be carried.
+A function whose address is known elsewhere (a table of operations, another file) cannot be carried.  Its own
+jump tables are no other place: nothing but the function itself reads them.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from kbuild_py.delta.anatomy import Anatomy, Kind, Link, Piece
 from kbuild_py.delta.correlate import Correlation
 from kbuild_py.delta.sections import ADDRESSABLE, NOINSTR, Role
 
-# Function -> every relocation that reaches it, with the piece that holds it.
+# Function or unnamed data -> every relocation that reaches it, with the piece that holds it.
 Ways = dict[int, list[tuple[Piece, Link]]]
+
+# What a jump table is, and on ppc64le the pointer to one that stands in the function itself.
+_UNNAMED = (Kind.STRETCH, Kind.CONSTANT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def carry(
         found: set[int] = set()
         obstacle = ""
         for anatomy, piece in ((original, original.pieces[old]), (patched, patched.pieces[number])):
-            for caller in callers(anatomy, piece, all_ways[id(anatomy)].get(piece.number, [])):
+            for caller in callers(anatomy, piece, all_ways[id(anatomy)]):
                 if isinstance(caller, str):
                     obstacle = obstacle or caller
                     continue
@@ -128,29 +132,31 @@ def _needs_carrier(original: Anatomy, piece: Piece) -> bool:
 
 
 def ways(anatomy: Anatomy) -> Ways:
-    """All ways to all functions of an object."""
+    """All ways to all functions and all unnamed data of an object."""
     found: dict[int, list[tuple[Piece, Link]]] = defaultdict(list)
     for piece in anatomy.pieces:
         if anatomy.role(piece) is Role.MARKER:
             continue
         for link in anatomy.links_of(piece):
-            if link.piece >= 0 and anatomy.pieces[link.piece].kind is Kind.FUNCTION:
+            if link.piece >= 0 and anatomy.pieces[link.piece].kind in (Kind.FUNCTION, *_UNNAMED):
                 found[link.piece].append((piece, link))
     return found
 
 
-def callers(anatomy: Anatomy, piece: Piece, reaching: Iterable[tuple[Piece, Link]]) -> Iterator[Piece | str]:
+def callers(anatomy: Anatomy, piece: Piece, known: Ways) -> Iterator[Piece | str]:
     """The functions that call `piece`; for every other way to get to it, words that say what it is."""
     if not anatomy.is_local(piece):
         yield "other files may call it"
     own = set(anatomy.entries.get(piece.number, ()))
-    for source, link in reaching:
-        if source.number == piece.number or names.cold_parent(source.name) == piece.name:
+    for source, link in known.get(piece.number, ()):
+        if _is_part(source, piece):
             continue
         if source.kind is Kind.ENTRY:
             section = anatomy.section_of(source).name
             if source.number not in own and section != ADDRESSABLE:
                 yield f"an entry of {section} refers to it"
+        elif source.kind in _UNNAMED and link.at and _is_own(source, piece, known):
+            continue
         elif source.kind is not Kind.FUNCTION:
             where = f"'{source.name}'" if source.name else anatomy.section_of(source).name
             yield f"{where} holds its address"
@@ -158,3 +164,14 @@ def callers(anatomy: Anatomy, piece: Piece, reaching: Iterable[tuple[Piece, Link
             yield f"'{source.name}' uses its address"
         elif anatomy.role(source) is Role.CODE:
             yield source  # and code of boot time does not call it any more
+
+
+def _is_part(source: Piece, piece: Piece) -> bool:
+    """`source` is the function `piece` or its unlikely part."""
+    return source.number == piece.number or names.cold_parent(source.name) == piece.name
+
+
+def _is_own(data: Piece, piece: Piece, known: Ways) -> bool:
+    """Only the function reads this data, which leads to places in it: a jump table."""
+    users = known.get(data.number, ())
+    return bool(users) and all(_is_part(user, piece) for user, _ in users)

@@ -67,5 +67,5 @@ class DeadEnds:
     def _is_only_called(self, piece: Piece) -> bool:
         if self._ways is None:
             self._ways = ways(self._anatomy)
-        found = callers(self._anatomy, piece, self._ways.get(piece.number, []))
+        found = callers(self._anatomy, piece, self._ways)
         return not any(isinstance(caller, str) for caller in found)

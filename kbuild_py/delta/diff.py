@@ -46,6 +46,8 @@ from kbuild_py.delta.tables import Use
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import ObjectFile
 
+_WRITABLE = (Role.DATA, Role.BSS)
+
 
 def diff(original: ObjectFile, patched: ObjectFile, options: Options | None = None) -> Delta | Verdicts:
     """What changed between two objects of one translation unit.
@@ -237,9 +239,13 @@ def _notes(comparison: Comparison, selection: Selection, options: Options) -> tu
             notes.append(
                 f"{name}: is a weak function; where another file overrides it, this one is not called"
             )
+    writable = {p.name for p in original.pieces if p.kind is Kind.OBJECT and original.role(p) in _WRITABLE}
     counted = Counter(_removed(comparison))
     for name in sorted(counted):
-        notes.append(f"{name}: is in the original only; the kernel keeps it")
+        note = f"{name}: is in the original only; the kernel keeps it"
+        if name in writable:
+            note += "; patched code that still reads it has its initial value"
+        notes.append(note)
     for number in sorted(selection.included):
         piece = patched.pieces[number]
         local = piece.kind is Kind.OBJECT and names.is_static_local(piece.name)

@@ -14,7 +14,8 @@ another variable's state.  So a pair needs a witness, and the witness is who use
 Several of one name, size, kind of memory and set of users (two blocks of one function) are told apart by
 where the users refer to them: at equal places in a function whose code did not change, else by the order of
 the references, which must not contradict the order of the compiler's numbers.  What stays in doubt is
-`ambiguous`, and refused where shipped code uses it.
+`ambiguous`, and refused where shipped code uses it.  A constant without addresses is never in doubt: it has
+no state, so its content says which it is, and a copy is as good.
 
 An object that was linked of several files may have several variables of one name outside of functions as
 well.  They are told apart in the same way, and by the file symbol that they stand behind.
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import chain
 
 from kbuild_py.delta import names
@@ -69,7 +70,8 @@ class _Statics:
         self._pair_moved()
         for one, other in self.pairs.shared.values():
             self._pair(one, other, unique=False)
-        original = self.pairs.original
+        original, patched = self.pairs.original, self.pairs.patched
+        self.pairs.ambiguous[:] = [n for n in self.pairs.ambiguous if not _is_constant(patched, n)]
         return [
             number
             for candidates in self.old.values()
@@ -103,6 +105,8 @@ class _Statics:
         if unique and len(old) == len(new) == 1:
             self.pairs.add(old[0], new[0])
             return
+        if len(old) > 1 or len(new) > 1:
+            old, new = self._pair_constants(old, new)
         groups: dict[_Kind, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
         for number in old:
             groups[self._kind(self.pairs.original, self.old_users, number)][0].append(number)
@@ -119,6 +123,21 @@ class _Statics:
                 self._pair_twins(left, right)
         for alike in (True, False):
             self._pair_relatives(old, new, alike)
+
+    def _pair_constants(self, old: Sequence[int], new: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Pair constants of equal users and content; return what has no counterpart yet."""
+        original, patched = self.pairs.original, self.pairs.patched
+
+        def key(anatomy: Anatomy, number: int) -> Hashable:
+            users = self.old_users if anatomy is original else self.new_users
+            return users.of(number), anatomy.bytes_of(anatomy.pieces[number])
+
+        self.pairs.match(
+            [number for number in old if _is_constant(original, number)],
+            [number for number in new if _is_constant(patched, number)],
+            key,
+        )
+        return self.pairs.free(original, old), self.pairs.free(patched, new)
 
     @staticmethod
     def _used(numbers: Sequence[int], users: _Users) -> bool:
@@ -215,6 +234,13 @@ class _Statics:
         original, patched = self.pairs.original, self.pairs.patched
         left, right = original.pieces[old], patched.pieces[new]
         return left.size == right.size and original.role(left) is patched.role(right)
+
+
+def _is_constant(anatomy: Anatomy, number: int) -> bool:
+    """Read-only, without addresses, and known in this file only."""
+    piece = anatomy.pieces[number]
+    local = anatomy.role(piece) is Role.RODATA and anatomy.is_local(piece)
+    return local and not anatomy.links_of(piece)
 
 
 def _groups(anatomy: Anatomy) -> dict[str, list[int]]:

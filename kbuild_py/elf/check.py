@@ -85,6 +85,10 @@ def _check_sections(obj: ObjectFile, problems: Problems) -> None:
         if section.type == elf.SHT_NOBITS:
             if section.data:
                 problems.add(at, "a section of type NOBITS has bytes")
+            if section.size and section.flags & elf.SHF_EXECINSTR:
+                problems.add(
+                    at, "instructions without bytes (NOBITS)", "give the object, not its separate debug file"
+                )
         elif section.size != len(section.data):
             problems.add(at, f"size is {section.size} but there are {len(section.data)} bytes")
         if section.type == elf.SHT_GROUP:

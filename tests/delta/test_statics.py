@@ -40,7 +40,15 @@ TWINS = (
     "int f(int x) { if (x) { static int n; return n += x; } else { static int n; return n -= other(x); } } "
     "int g(int x) { return other(x) * 3; }"
 )
+MAP = "{ static const int map[] = { %s, 7, 9, 4, 5 }; x += map[x & 3]; } "
 MOVES = (
+    Move(
+        "constants of one name, which content tells apart",
+        f"int f(int x) {{ {MAP % 1} {MAP % 2} return other(x); }}",
+        f"int f(int x) {{ {MAP % 3} {MAP % 1} {MAP % 2} {MAP % 4} return other(x); }}",
+        kept=2,
+        new=2,
+    ),
     Move("twins, and another function changes", TWINS, TWINS.replace("* 3", "* 5")),
     Move("twins of a changed function", TWINS, TWINS.replace("n += x", "n += x * 3"), kept=2),
     Move(
@@ -183,3 +191,13 @@ def test_files_linked_together_may_share_names(tmp_path: Path) -> None:
     run(["ld", "-r", "-o", tmp_path / "ba.o", *reversed(parts)])
     result = diff(read_object(tmp_path / "ab.o"), read_object(tmp_path / "ba.o"))
     assert isinstance(result, Delta) and not result.changed, result
+
+
+def test_a_variable_that_nothing_writes_any_more_is_pointed_out(tmp_path: Path) -> None:
+    """The compiler reads no variable then, but the kernel's may have another value by now."""
+    source = "static int n; void f(int x) { n += x; } int g(int x) { return other(x + n); }"
+    before = compile_text(COMPILERS[0], source, tmp_path / "before" / "unit.o")
+    after = compile_text(COMPILERS[0], source.replace("n += x", ""), tmp_path / "after" / "unit.o")
+    result = diff(before, after)
+    assert isinstance(result, Delta) and {function.name for function in result.functions} == {"f", "g"}
+    assert any(note.startswith("n: is in the original only") and "initial" in note for note in result.notes)

@@ -270,6 +270,7 @@ def header_offset(data: bytearray, name: str) -> int:
     ("name", "fields", "cause"),
     [
         (".text.caller", {"size": 1 << 40}, "lies outside of the file"),
+        (".text.caller", {"type": elf.SHT_NOBITS}, "instructions without bytes"),
         (".text.caller", {"offset": 1 << 63}, "lies outside of the file"),
         (".text.caller", {"name": 1 << 30}, "no name ends"),
         (".text.caller", {"align": 3}, "not a power of two"),

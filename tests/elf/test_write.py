@@ -175,7 +175,7 @@ def objects(draw: st.DrawFn) -> ObjectFile:
                 index,
                 draw(NAMES),
                 elf.SHT_NOBITS if nobits else elf.SHT_PROGBITS,
-                draw(st.sampled_from((0, 2, 3, 6, 0x32))),
+                draw(st.sampled_from((0, 2, 3, 0x32) if nobits else (0, 2, 3, 6, 0x32))),
                 content,
                 draw(st.integers(0, 2**50)) if nobits else len(content),
                 2 ** draw(st.integers(0, 13)),
