@@ -331,7 +331,9 @@ class _Writer:
         return f"if (WARN_ON((r & 15) == {k & 15})) r += {m};"
 
     def _fault(self, one: Statement, k: int, m: int, n: int) -> str:
-        return f"int e; r += load((r & 3) == {k & 3} ? (u32 *)16 : &v{m % VARIABLES}, e); r ^= e * {n};"
+        # Why: load() does not tell the compiler that it reads memory.
+        place = f"(r & 3) == {k & 3} ? (u32 *)16 : &v{m % VARIABLES}"
+        return f'int e; asm volatile("" : : : "memory"); r += load({place}, e); r ^= e * {n};'
 
     def _key(self, one: Statement, k: int, m: int, n: int) -> str:
         return f"if (static_branch(&key{k & 1})) r += {m}; else r ^= {n};"
