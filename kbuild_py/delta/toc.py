@@ -12,7 +12,8 @@ caller is in a module, and the callee may have stayed in the kernel:
 - a jump in place of a last call (a sibling call) is accepted by the loader, and returns to the caller's
   caller with the wrong r2.  That is a verdict, but for jumps of copies, whose targets are copied as well.
 
-A function whose address shipped code uses cannot be copied: the address must stay the kernel's.
+A function whose address shipped code uses cannot be copied: the address must stay the kernel's.  A place in
+its middle is no such address: it is its jump table's.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def calls_without_room(comparison: Comparison, selection: Selection) -> Iterator
         if piece.kind is Kind.ENTRY:
             continue
         for link in patched.links_of(piece):
+            if piece.kind in (Kind.STRETCH, Kind.CONSTANT) and link.at:
+                continue  # a jump table, or where one is
             if link.piece in copies and link.piece != number and not patched.is_branch(piece, link):
                 name = patched.pieces[link.piece].name
                 user = f"'{piece.name}'" if piece.name else patched.section_of(piece).name

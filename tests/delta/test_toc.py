@@ -104,3 +104,16 @@ def test_a_call_of_another_file_has_room(tmp_path: Path) -> None:
     result = diff(*pair(tmp_path, "h(int x) { return other(x) + 1", "h(int x) { return other(x) + 2"))
     assert isinstance(result, Delta), result
     assert not any("TOC" in note for note in result.notes)
+
+
+def test_a_copy_brings_its_jump_table(tmp_path: Path) -> None:
+    """What leads to places in the function's middle is no address that the kernel's function must keep."""
+    cases = " ".join(f"case {i}: x = other({i * i % 7}) + {i * 5 % 8}; break;" for i in range(7))
+    text = TEXT.replace("return other(x) * 3;", f"switch (x & 7) {{ {cases} }} return x;")
+    result = diff(*pair(tmp_path, "kept(x) + 1", "kept(x) + 2", text))
+    assert isinstance(result, Delta) and result.object is not None, result
+    assert [(f.name, f.status.value) for f in result.functions] == [("kept", "copied"), ("g", "changed")]
+    (table,) = (section for section in result.object.sections if section.name == ".toc")
+    (pointer,) = table.relocations
+    home = result.object.symbols[pointer.symbol].section
+    assert result.object.sections[home].name == ".text.kept" and pointer.addend
