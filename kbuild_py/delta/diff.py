@@ -38,6 +38,7 @@ from kbuild_py.delta.model import (
     Verdicts,
 )
 from kbuild_py.delta.modinfo import imports, undefined
+from kbuild_py.delta.moved import moved_statics
 from kbuild_py.delta.origins import Origins, source_of
 from kbuild_py.delta.output import Output, build, with_imports
 from kbuild_py.delta.sections import Role
@@ -240,6 +241,7 @@ def _notes(comparison: Comparison, selection: Selection, options: Options) -> tu
                 f"{name}: is a weak function; where another file overrides it, this one is not called"
             )
     writable = {p.name for p in original.pieces if p.kind is Kind.OBJECT and original.role(p) in _WRITABLE}
+    notes += moved_statics(comparison, selection)
     counted = Counter(_removed(comparison))
     for name in sorted(counted):
         note = f"{name}: is in the original only; the kernel keeps it"
@@ -250,7 +252,10 @@ def _notes(comparison: Comparison, selection: Selection, options: Options) -> tu
         piece = patched.pieces[number]
         local = piece.kind is Kind.OBJECT and names.is_static_local(piece.name)
         if local and not names.per_copy(piece.name) and number not in correlation.to_original:
-            notes.append(f"{piece.name}: no static variable of the original is this one; it starts anew")
+            notes.append(
+                f"{piece.name}: is a new variable of the patch and has its initial value; "
+                "the kernel has none that is used in the same way"
+            )
     return tuple(notes)
 
 

@@ -196,6 +196,7 @@ def _homes_by_name(anatomy: Anatomy) -> dict[str, int]:
 def _not_redirectable(comparison: Comparison, selection: Selection, origins: Origins) -> Iterator[Verdict]:
     """Each changed function has a place where ftrace hooks it, or callers that have."""
     original, patched = comparison.original, comparison.patched
+    traced = is_traced(original) if selection.carried.obstacles else True
     for number, reasons in selection.reasons.items():
         piece = patched.pieces[number]
         old_number = comparison.correlation.to_original.get(number)
@@ -209,18 +210,19 @@ def _not_redirectable(comparison: Comparison, selection: Selection, origins: Ori
             yield Verdict(rules.NOINSTR, original.place(old, old.base), cause)
         elif number in selection.carried.obstacles:
             obstacle = selection.carried.obstacles[number]
+            untraced = _why_untraced(original, old, origins, traced)
             cause = (
                 f"'{old.name}' changed ({why}), and has no call for ftrace at its start "
-                f"({_why_untraced(original, old, origins)}); patching its callers is not enough: {obstacle}"
+                f"({untraced}); patching its callers is not enough: {obstacle}"
             )
             yield Verdict(rules.NO_FENTRY, original.place(old, old.base), cause)
 
 
-def _why_untraced(original: Anatomy, piece: Piece, origins: Origins) -> str:
+def _why_untraced(original: Anatomy, piece: Piece, origins: Origins, traced: bool) -> str:
     """Why the compiler put no call for ftrace into a function, as far as the object tells."""
     if _SYSCALL.match(piece.name):
         return "it is a wrapper that SYSCALL_DEFINE() makes, which is inline or notrace"
-    if not is_traced(original):
+    if not traced:
         return "no function of this file has one: the file is compiled without ftrace"
     if not piece.symbol or original.symbol_of(piece).type == elf.STT_NOTYPE:
         return "it is written in assembly"
@@ -312,12 +314,16 @@ def _shipped_links(patched: Anatomy, selection: Selection) -> Iterator[tuple[Pie
 def _bad_references(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:
     """Everything that a shipped piece refers to can be reached from a module."""
     patched, machine = comparison.patched, comparison.patched.machine
+    stack_types = machine.stack_types
     for piece, link in _shipped_links(patched, selection):
         place = patched.place(piece, link.offset)
         reason = machine.refusal(link.type)
         if link.type == machine.short_branch and not link.symbol:
             cause = f"'{piece.name}' branches to {describe(patched, link)} over a distance of one byte"
             yield Verdict(rules.SHORT_BRANCH, place, cause)
+        elif link.type in stack_types:
+            cause = f"'{piece.name}' has relocations of {stack_types[link.type]}"
+            yield Verdict(rules.STACK_RELOCATIONS, patched.place(piece, piece.base), cause)
         elif reason is not None:
             yield Verdict(rules.UNSUPPORTED_RELOCATION, place, f"relocation type {reason}")
         if piece.section in patched.undecoded and machine.is_pc_relative(link.type):

@@ -25,7 +25,7 @@ class Rule:
 CHANGED_DATA = Rule(
     "changed-data",
     "An existing variable has other content",
-    "leave its initial value alone and change the running value from a hook, or use a new variable",
+    "leave its initial value alone and change the running value in a hook (pre_patch), or use a new variable",
     "The variable lives in the running kernel and holds state. Its initial value was used once, at boot. "
     "A patch that changes the initial value would either have no effect (the kernel's variable is used) or "
     "lose the state (a copy is used). The same holds for a read-only table with addresses in it (an "
@@ -49,7 +49,7 @@ CHANGED_KIND = Rule(
 CHANGED_INIT = Rule(
     "changed-init",
     "Code or data of boot or unload time is changed",
-    "leave it as it is; do what is needed from a hook of the patch module",
+    "leave it as it is, and do what is needed in a hook of the manifest (load, pre_patch, post_patch)",
     "Init code has run and has been freed, exit code runs at most once, when a module goes. Changing either "
     "in a live patch has no effect, so the patch would not do what its source says. The cause may be an "
     "inline function or a macro that init code uses as well.",
@@ -218,6 +218,14 @@ SIBLING_CALL = Rule(
     "On ppc64le, a function that ends with a call may jump instead. What it jumps to then returns to the "
     "caller, past the place where the table of contents pointer (r2) of the module would have been restored. "
     "Within the kernel both have one table, between a patch module and the kernel they do not.",
+)
+STACK_RELOCATIONS = Rule(
+    "stack-relocations",
+    "The object is of an assembler whose relocations are not compared",
+    "compile both objects with binutils 2.40 or later and gcc 13 or later, or with clang",
+    "The first assemblers for LoongArch (binutils 2.38 and 2.39) describe each place in code by a small "
+    "program of several relocations (R_LARCH_SOP_*), which compute its value on a stack. What such a program "
+    "reaches is not worked out here, so the functions cannot be shipped.",
 )
 CALL_WITHOUT_ROOM = Rule(
     "call-without-room",

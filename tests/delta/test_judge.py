@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from kbuild_py.delta.model import Options, Verdict, Verdicts
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import ObjectFile
 from tests.delta.compiling import compile_c, needs_gcc
+from tests.elf.builder import build, function, reloc
 
 pytestmark = needs_gcc
 
@@ -206,3 +208,30 @@ def test_a_name_that_means_two_things(tmp_path: Path) -> None:
         "__attribute__((noinline)) static int g(int x) { return other(x) * 7; }", "int g(int);"
     ).replace("g(x + 1)", "g(x + 2)")
     assert "ambiguous-symbol" in refused(one, compiled(tmp_path, "foreign", foreign))
+
+
+def test_many_functions_that_cannot_be_redirected_take_no_longer_each() -> None:
+    """Nothing is worked out anew for each of them."""
+
+    def took(count: int) -> float:
+        texts = [b"\x55\x90\xc3", b"\x53\x90\xc3"]
+        one, other = (build(*(function(f"f{n}", text) for n in range(count))) for text in texts)
+        start = time.perf_counter()
+        assert set(refused(one, other)) == {"no-fentry"}
+        return time.perf_counter() - start
+
+    few, many = min(took(400) for _ in range(3)), took(4000)
+    assert many < 40 * few
+
+
+def test_relocations_that_compute_on_a_stack_are_one_verdict_a_function() -> None:
+    def made(code: bytes) -> ObjectFile:
+        program = [reloc(4, "g", 0, 29), reloc(4, "g", 0, 45), reloc(8, "g", 0, 29), reloc(8, "g", 0, 45)]
+        text = function("f", code + bytes.fromhex("00000054" * 2 + "2000004c"), *program)
+        return build(text, machine=elf.EM_LOONGARCH)
+
+    one, other = made(bytes.fromhex("00004003")), made(bytes.fromhex("84048002"))
+    found = refused(one, other)
+    assert sorted(found) == ["no-fentry", "stack-relocations"]
+    assert "binutils 2.40" in found["stack-relocations"].rule.remedy
+    assert len(diff(one, other).verdicts) == 2  # type: ignore[union-attr]

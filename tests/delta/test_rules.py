@@ -40,6 +40,7 @@ def test_most_rules_have_a_case() -> None:
         "never-patched",
         "short-branch",
         "sibling-call",
+        "stack-relocations",
         "table-entry",
         "undecoded-code",
         "unnamed-target",

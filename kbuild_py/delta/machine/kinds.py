@@ -169,6 +169,12 @@ class Machine:
             reason = _REASONS[Semantic.TLS]
         return f"{name} {reason or 'cannot be applied by the module loader'}"
 
+    @property
+    def stack_types(self) -> Mapping[int, str]:
+        """Relocation types that compute on a stack -> their names."""
+        known = self.arch.relocations.items()
+        return {kind: self.arch.names[kind] for kind, row in known if row.semantic is Semantic.STACK}
+
     def clear(self, content: bytearray, offset: int, kind: int) -> None:
         """Set the bits to zero that a relocation of this type at `offset` fills."""
         known = self.arch.relocations.get(kind)
@@ -202,5 +208,4 @@ _REASONS = {
     Semantic.TLS: "is for thread-local storage, which the kernel does not have",
     Semantic.DYNAMIC: "is for the dynamic loader",
     Semantic.SIZE: "is a symbol's size, which the module loader cannot fill in",
-    Semantic.STACK: "is of the first assembler for this processor, whose relocations cannot be compared",
 }
