@@ -28,7 +28,8 @@ from kbuild_py.delta.tables import Use
 from kbuild_py.elf import constants as elf
 
 # struct _ddebug (include/linux/dynamic_debug.h): four pointers, then a word that begins with the line.
-_DESCRIPTOR_LINE = ((32, 35),)
+# struct codetag (include/linux/codetag.h): flags, line, then pointers.
+_LINES_OF = {"descriptor": ((32, 35),), "_alloc_tag": ((4, 8),)}
 _FILE = re.compile(rb"\.\w{1,5}\0")  # the end of a file's name
 _FORMAT_REACH = 64  # bytes of code within which a format is that of the next printk()
 
@@ -230,8 +231,8 @@ class Comparison:
             size = self.original.entry_sizes.get(piece.section, 0)
             masks = table.masks.get(size, ()) if table is not None else ()
             return masks if masks and self._names_file(piece) else ()
-        if piece.kind is Kind.OBJECT and names.static_local_base(piece.name) == "descriptor":
-            return _DESCRIPTOR_LINE if names.per_copy(piece.name) else ()
+        if piece.kind is Kind.OBJECT and names.per_copy(piece.name):
+            return _LINES_OF.get(names.static_local_base(piece.name), ())
         return ()
 
     def _names_file(self, piece: Piece) -> bool:

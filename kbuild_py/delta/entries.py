@@ -51,12 +51,14 @@ class EntrySizes:
         known, first = (table.sizes, table.first) if table is not None else ((), 0)
         fitting = [size for size in known if fits(size, section.size, offsets, first)]
         repeat = period(offsets)
+        if not fitting and not repeat:
+            fitting = [size for size in known if may_skip(size, section.size, offsets, first)][:1]
         if not fitting:
             fitting = [repeat if fits(repeat, section.size, offsets, first) else section.size]
         found = min(fitting, key=lambda size: (_mixed(size, offsets, columns), size))
         if given is None:
             return found
-        possible = fits(given, section.size, offsets, first) and (
+        possible = (fits(given, section.size, offsets, first) or given == found) and (
             given <= section.size or found > section.size
         )
         if possible and _mixed(given, offsets, columns) <= _mixed(found, offsets, columns):
@@ -130,3 +132,22 @@ def fits(size: int, total: int, offsets: Sequence[int], first: int = 0) -> bool:
                 return False
             expected += 1
     return expected == len(offsets)
+
+
+def may_skip(size: int, total: int, offsets: Sequence[int], first: int = 0) -> bool:
+    """As `fits`, where some entries leave out fields: an exception without a handler has a 0 there.
+
+    What is left out must not be anything else: each entry has its first field, and some entry has all that
+    any of them has.
+    """
+    if size <= 0 or total % size or not offsets:
+        return False
+    entries: dict[int, set[int]] = {base: set() for base in range(0, total, size)}
+    for offset in offsets:
+        entries[offset - offset % size].add(offset % size)
+    every = set().union(*entries.values())
+    return (
+        min(every) == first
+        and all(first in found for found in entries.values())
+        and every in entries.values()
+    )

@@ -43,6 +43,8 @@ PER_COPY: dict[str, str] = {
     "_entry": "describes a printk of this very copy",
     "_entry_ptr": "lists a printk of this very copy",
     "descriptor": "a pr_debug() of the new code is a site of its own, registered with the patch module",
+    "_alloc_tag": "an allocation of the new code is a site of its own, counted with the patch module",
+    "_alloc_tag_cntr": "counts what is allocated at a site of the new code",
     "__func__": "the function's name as text",
     "__FUNCTION__": "the function's name as text",
     "__PRETTY_FUNCTION__": "the function's name as text",

@@ -46,7 +46,13 @@ _MISC_HINT = re.compile(r"^\.llvm\.|^\.llvm_")
 INIT_CONTENT = re.compile(r"^\.(init|exit|meminit|memexit|head)\.(text|data|rodata|bss)(\.|$)")
 DATA_NAME = re.compile(r"^(\.data|\.bss|\.rodata|\.ref\.data|\.sdata|\.sbss|\.lbss|\.ldata)(\.|$)")
 # Written by macros for data that modules may have, too (kernel/module/main.c finds them by these names).
-ADOPTABLE = frozenset({"__dyndbg", "__tracepoint_str", "__verbose", "__trace_printk_fmt"})
+ADOPTABLE = frozenset(
+    {"__dyndbg", "__tracepoint_str", "__verbose", "__trace_printk_fmt"}
+    | {"alloc_tags", ".codetag.alloc_tags"}  # memory allocation profiling: before 6.14, and since
+)
+# Position-independent kernels (s390x, loongarch64) have constants with addresses in sections that are written
+# to once, when the kernel's own relocations are applied.
+RELOCATED_CONSTANT = re.compile(r"^\.data\.rel\.ro(\.|$)")
 # A compiler's own data, which every copy of a function has its own of (.data..Lubsan_data17).
 COMPILER_DATA = re.compile(r"^\.(data|rodata|bss)\.\.L")
 # Of kpatch and of the kernel's livepatch helpers (markers.py).
@@ -69,7 +75,11 @@ def role_of(section: Section, tables: Mapping[str, Table]) -> Role:
         return Role.MARKER
     if find_table(tables, name) is not None and section.type != elf.SHT_NOBITS:
         return Role.TABLE
-    if not flags & elf.SHF_ALLOC or name.startswith((".eh_frame", ".note")) or _MISC_HINT.match(name):
+    if (
+        not flags & elf.SHF_ALLOC
+        or name.startswith((".eh_frame", ".sframe", ".note"))
+        or _MISC_HINT.match(name)
+    ):
         return Role.IGNORED
     if INIT_CONTENT.match(name):
         return _merge_role(section) or Role.INIT
@@ -84,7 +94,7 @@ def role_of(section: Section, tables: Mapping[str, Table]) -> Role:
         return Role.REGISTRY
     if section.type == elf.SHT_NOBITS:
         return Role.BSS
-    return Role.DATA if flags & elf.SHF_WRITE else Role.RODATA
+    return Role.DATA if flags & elf.SHF_WRITE and not RELOCATED_CONSTANT.match(name) else Role.RODATA
 
 
 def _merge_role(section: Section) -> Role | None:

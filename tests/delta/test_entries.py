@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from kbuild_py.delta.entries import EntrySizes, fits, period
+from kbuild_py.delta.entries import EntrySizes, fits, may_skip, period
 from kbuild_py.delta.machine.x86_64 import x86_64
 from kbuild_py.elf.object import NULL_SECTION, NULL_SYMBOL, ObjectFile, Relocation, Section, Symbol
 
@@ -133,3 +133,17 @@ def test_a_given_size_that_is_larger_than_the_table_loses() -> None:
     notes: list[str] = []
     assert size_of(EntrySizes({"__bug_table": 24}), *table("__bug_table", 12, [0, 4]), notes) == 12
     assert len(notes) == 1
+
+
+def test_a_field_that_some_entries_leave_out() -> None:
+    """s390x, 5.8 to 5.17: instruction, fixup, and a handler of 8 bytes or a zero."""
+    notes: list[str] = []
+    section, relocations = table("__ex_table", 64, [0, 4, 16, 20, 24, 32, 36, 48, 52])
+    assert size_of(EntrySizes(), section, relocations, notes) == 16
+    assert size_of(EntrySizes({"__ex_table": 16}), section, relocations, notes) == 16
+    assert not notes
+    assert size_of(EntrySizes({"__ex_table": 8}), section, relocations, notes) == 16
+    assert len(notes) == 1
+    # An entry without an instruction is none.
+    assert not may_skip(16, 64, [0, 4, 16, 20, 24, 36, 48, 52])
+    assert not may_skip(16, 60, [0, 4, 16, 20, 24])

@@ -262,3 +262,21 @@ int f(int x) { if (x) WARN(LINE); return x; }
     line, flags = diff(*objects('"kernel/fork.c"')), diff(*objects('"it is %d"'))
     assert isinstance(line, Delta) and not line.changed
     assert isinstance(flags, Delta) and [function.name for function in flags.functions] == ["f"]
+
+
+@pytest.mark.parametrize("toolchain", ["s390x", "aarch64"])
+def test_constants_of_a_position_independent_kernel(toolchain: str, tmp_path: Path) -> None:
+    """A constant with addresses lies in .data.rel.ro, which is writable, and is no state."""
+    text = """
+    void f(unsigned int x) { static const char *const names[] = { "a", "bc", "def" }; use((void *)names[x]); }
+    """
+    tools = BY_NAME[toolchain]
+    before, after = (
+        tools.compile_text(HEAD + one, CASES, tmp_path / side / "unit.o", "-fPIE")
+        for side, one in (("before", text), ("after", text.replace("bc", "xyz")))
+    )
+    assert any(section.name.startswith(".data.rel.ro") for section in after.sections)
+    output = shipped(before, after, tmp_path, checked=False)
+    assert any(section.name.startswith(".data.rel.ro") for section in output.sections)
+    removed = tools.compile_text(HEAD + "void f(unsigned int x) { }", CASES, tmp_path / "removed" / "unit.o")
+    assert isinstance(result := diff(before, removed), Delta), result
