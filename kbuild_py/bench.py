@@ -6,6 +6,7 @@ Everything is measured in one run on one machine, so that the ratios mean someth
 * a warm build of one file for one kernel (kernel and core prepared, nothing of the manifest built) over the
   bare compiler, objtool and linker commands that this very build ran, two at a time where they may be;
 * a build with nothing to do over starting Python with the same imports;
+* the diff of objects of several sizes, compiled from generated C with one function changed;
 * the steps of preparing each kernel, as they were timed when they were done.
 
 The builds run in a temporary folder with links to the project's files; its `build/` is not touched.
@@ -23,12 +24,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from kbuild_py.delta.diff import diff
+from kbuild_py.elf.read import read_object
 from kbuild_py.kernel.kbuild import ENVIRONMENT
 from kbuild_py.kernel.prepare import seconds
 from kbuild_py.manifest.model import KernelDescription
 from kbuild_py.run import run
 
 LINKED = ("manifests", "core", "templates", "kbuild_py")
+COMPILE = ("-O2", "-ffunction-sections", "-fdata-sections", "-fno-pie", "-mcmodel=kernel", "-pg", "-mfentry")
 IMPORTS = "import doit.doit_cmd, kbuild_py.tasks, dodo"
 
 
@@ -61,8 +65,37 @@ def bench(root: Path, manifest: str, source: str, kernel: KernelDescription, rou
         idle = median(build, rounds)
         imports = median(lambda: run([sys.executable, "-c", IMPORTS], cwd=project), rounds)
         lines += row("nothing to do", idle, "Python and its imports", imports)
+    lines += diff_by_size(rounds)
     lines.append(f"preparing {kernel.release}, when it was done:")
     lines += [f"    {name:<12} {took:7.1f} s" for name, took in seconds(kernel).items()]
+    return "\n".join(lines) + "\n"
+
+
+def diff_by_size(rounds: int, sizes: Sequence[int] = (100, 1000, 4000, 10000)) -> list[str]:
+    """Seconds that reading and comparing a pair takes, by the number of its functions."""
+    lines = ["diff, by size of one object:"]
+    with tempfile.TemporaryDirectory(prefix="kbuild-py-bench-") as temporary:
+        paths = Path(temporary, "before.o"), Path(temporary, "after.o")
+        for size in sizes:
+            for path, number in zip(paths, (1, 2), strict=True):
+                source = path.with_suffix(".c")
+                source.write_text(generated(size, number))
+                run(["gcc", *COMPILE, "-c", "-o", path.name, source.name], cwd=path.parent)
+            took = median(lambda: diff(read_object(paths[0]), read_object(paths[1])), rounds)
+            symbols, bytes_ = len(read_object(paths[0]).symbols), paths[0].stat().st_size
+            lines.append(f"    {bytes_ / 1e6:5.2f} MB, {symbols:6} symbols {took:7.2f} s")
+    return lines
+
+
+def generated(count: int, number: int) -> str:
+    """C with `count` functions, each with a variable of its own; the first one uses `number`."""
+    lines = ["int other(int, const char *);"]
+    for index in range(count):
+        value = number if not index else 1
+        lines.append(
+            f"static int v{index}; int f{index}(int x) "
+            f'{{ v{index} += x; return other(x + {value}, "text {index}"); }}'
+        )
     return "\n".join(lines) + "\n"
 
 
