@@ -15,7 +15,7 @@
 #include <linux/string.h>
 
 static int relocate_one(const struct kpatch_patch *patch, const struct kpatch_target_object *object,
-			const struct kpatch_dynrela *rela)
+			const struct kpatch_dynrela *rela, bool write)
 {
 	const char *patch_name = patch->kpmod->name;
 	unsigned long place = (unsigned long)rela->dest;
@@ -62,28 +62,44 @@ static int relocate_one(const struct kpatch_patch *patch, const struct kpatch_ta
 	}
 
 	/* The low bytes of a little-endian value come first. */
-	return kpatch_write_code((void *)rela->dest, &value, size);
+	return !write ? 0 : kpatch_write_code((void *)rela->dest, &value, size);
 }
 
 /**
- * kpatch_relocate - apply all dynamic relocations of a patch
+ * kpatch_relocate - write the dynamic relocations of an object
  * @patch:	the patch
+ * @object:	loaded
  *
- * Return: 0 or the first error; all have been logged.  A patch module that was refused here is
- * unusable and must be loaded afresh, which is what insmod does.
+ * Return: 0 or the first error; all have been logged, and nothing is written.
  */
-int kpatch_relocate(struct kpatch_patch *patch)
+int kpatch_relocate(const struct kpatch_patch *patch, struct kpatch_target_object *object)
 {
-	struct kpatch_target_object *object;
 	int first = 0;
 	size_t i;
 
-	for_each_object(patch, object) {
-		for (i = 0; i < object->desc->nr_dynrelas; i++) {
-			int err = relocate_one(patch, object, &object->desc->dynrelas[i]);
+	for (i = 0; i < object->desc->nr_dynrelas; i++) {
+		int err = relocate_one(patch, object, &object->desc->dynrelas[i], !first);
 
-			first = first ?: err;
-		}
+		first = first ?: err;
+		if (!first)
+			object->nr_relocated = i + 1;
 	}
+	if (first)
+		kpatch_unrelocate(object);
 	return first;
+}
+
+/* Make the places empty again, for a module that may come back elsewhere.  Nobody is in the code. */
+void kpatch_unrelocate(struct kpatch_target_object *object)
+{
+	const struct kpatch_dynrela *rela;
+	unsigned int size;
+	u64 value;
+
+	while (object->nr_relocated) {
+		rela = &object->desc->dynrelas[--object->nr_relocated];
+		kpatch_arch_relocation(rela->type, 0, 0, 0, &value, &size);
+		value = 0;
+		kpatch_write_code((void *)rela->dest, &value, size);
+	}
 }

@@ -15,6 +15,7 @@
 #include <linux/kallsyms.h>
 #include <linux/kprobes.h>
 #include <linux/rcupdate.h>
+#include <linux/slab.h>
 #include <linux/static_call.h>
 
 /* Prototypes of the kernel's functions; the types of these must be the kernel's own in every version. */
@@ -133,6 +134,16 @@ static int find_in_vmlinux(const char *name, struct search *search, struct kpatc
 	return 0;
 }
 
+/*
+ * Symbols of initialisation code do not count: they are in the table only until the module has started, and
+ * a position must mean the same before and after.
+ */
+static bool is_permanent(const struct module *mod, const Elf_Sym *sym)
+{
+	return sym->st_shndx != SHN_UNDEF && sym->st_shndx < SHN_LORESERVE &&
+	       !within_module_init(sym->st_value, mod);
+}
+
 /* The module's own symbol table, in its order: also that of kernel livepatch's positions. */
 static void find_in_module(struct module *mod, const char *name, struct search *search,
 			   struct kpatch_symbol *symbol)
@@ -145,7 +156,7 @@ static void find_in_module(struct module *mod, const char *name, struct search *
 	for (i = 0; i < kallsyms->num_symtab; i++) {
 		const Elf_Sym *sym = &kallsyms->symtab[i];
 
-		if (sym->st_shndx == SHN_UNDEF || strcmp(kallsyms->strtab + sym->st_name, name))
+		if (!is_permanent(mod, sym) || strcmp(kallsyms->strtab + sym->st_name, name))
 			continue;
 		symbol->size = sym->st_size;
 		if (search_step(search, sym->st_value))
@@ -194,21 +205,84 @@ const char *kpatch_find_error(int err)
 }
 
 /**
- * kpatch_get_module - a loaded module, with a reference
+ * kpatch_find_module - a loaded module
  * @name:	its name
  *
- * Return: the module, or NULL if it is not loaded or is just coming or going.
+ * While kpatch_mutex is held the module cannot be freed, see modules.c.
+ *
+ * Return: the module, or NULL if it is not loaded or is just going.
  */
-struct module *kpatch_get_module(const char *name)
+struct module *kpatch_find_module(const char *name)
 {
 	struct module *mod;
 
 	rcu_read_lock_sched();
 	mod = static_call(kp_find_module)(name);
-	if (mod && (mod->state != MODULE_STATE_LIVE || !try_module_get(mod)))
+	if (mod && mod->state == MODULE_STATE_GOING)
 		mod = NULL;
 	rcu_read_unlock_sched();
 	return mod;
+}
+
+/* Visit the main symbol of the function at @addr, and its ".cold" parts; gives their number. */
+static size_t walk_code(struct module *mod, unsigned long addr, struct kpatch_range *range, size_t max)
+{
+	const struct mod_kallsyms *kallsyms;
+	const char *function = NULL;
+	size_t length = 0, nr = 0;
+	unsigned int i;
+
+	rcu_read_lock_sched();
+	kallsyms = rcu_dereference_sched(mod->kallsyms);
+	for (i = 0; i < kallsyms->num_symtab && !function; i++) {
+		const Elf_Sym *sym = &kallsyms->symtab[i];
+
+		if (is_permanent(mod, sym) && sym->st_value == addr && sym->st_size)
+			function = kallsyms->strtab + sym->st_name;
+	}
+	if (function)
+		length = strlen(function);
+	for (i = 0; function && i < kallsyms->num_symtab; i++) {
+		const Elf_Sym *sym = &kallsyms->symtab[i];
+		const char *name = kallsyms->strtab + sym->st_name;
+
+		if (!is_permanent(mod, sym) || strncmp(name, function, length))
+			continue;
+		if (name[length] ? !str_has_prefix(name + length, ".cold") : sym->st_value != addr)
+			continue;
+		if (nr < max) {
+			range[nr].start = sym->st_value;
+			range[nr].end = sym->st_value + sym->st_size;
+		}
+		nr++;
+	}
+	rcu_read_unlock_sched();
+	return nr;
+}
+
+/**
+ * kpatch_find_code - all code of one function of a patch module
+ * @mod:	the patch module
+ * @addr:	the function's entry
+ * @name:	what to call it in the log
+ * @ranges:	gets its main symbol and its ".cold" parts; the caller frees ranges->range
+ *
+ * Return: 0; -ENOENT if the function has no symbol; -ENOMEM.
+ */
+int kpatch_find_code(struct module *mod, unsigned long addr, const char *name, struct kpatch_ranges *ranges)
+{
+	size_t i, nr = walk_code(mod, addr, NULL, 0);
+
+	if (!nr)
+		return -ENOENT;
+	ranges->range = kcalloc(nr, sizeof(*ranges->range), GFP_KERNEL);
+	if (!ranges->range)
+		return -ENOMEM;
+	/* There may be fewer by now, if the module has just started. */
+	ranges->nr = min(nr, walk_code(mod, addr, ranges->range, nr));
+	for (i = 0; i < ranges->nr; i++)
+		ranges->range[i].name = name;
+	return ranges->nr ? 0 : -ENOENT;
 }
 
 /* The place in the function at @addr that ftrace can change, or 0. */

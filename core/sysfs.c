@@ -4,8 +4,10 @@
  *
  *	last_stop_ns				how long the last switch, or try, stopped the machine
  *	patches/PATCH/enabled			1 applied, 0 not; write to change, -EBUSY when refused
+ *	patches/PATCH/state			applied, disabled, superseded (by a patch that replaces), leaving
  *	patches/PATCH/forced			1: some function was switched without looking at stacks
  *	patches/PATCH/release			the kernel release that it was built for
+ *	patches/PATCH/objects/OBJECT/patched	1: its functions are redirected (a module: it is loaded)
  *	patches/PATCH/objects/OBJECT/FUNCTION,POSITION/{address,forced}
  *
  * Each folder is a kobject that owns the structure it is embedded in, so what a reader holds open stays
@@ -31,7 +33,7 @@ static struct kobj_attribute last_stop_ns_attr = __ATTR_RO(last_stop_ns);
 
 static ssize_t enabled_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
 {
-	return sysfs_emit(buf, "%d\n", READ_ONCE(to_patch(kobj)->applied));
+	return sysfs_emit(buf, "%d\n", kpatch_applied(to_patch(kobj)));
 }
 
 static ssize_t enabled_store(struct kobject *kobj, struct kobj_attribute *attr, const char *buf,
@@ -46,17 +48,32 @@ static ssize_t enabled_store(struct kobject *kobj, struct kobj_attribute *attr, 
 		return err;
 
 	/* rmmod of a patch in use, and every registration, can hold it for seconds. */
-	err = mutex_lock_interruptible(&kpatch_mutex);
+	err = kpatch_lock_settled(patch->kpmod);
 	if (err)
 		return err;
-	if (patch->state != KPATCH_REGISTERED)
-		err = -ENODEV;
+	if (patch->state == KPATCH_SUPERSEDED && enable)
+		err = -EPERM;
+	else if (patch->state != KPATCH_REGISTERED)
+		err = patch->state == KPATCH_SUPERSEDED ? 0 : -ENODEV;
 	else
-		err = enable ? kpatch_enable(patch) : kpatch_disable(patch, false);
+		err = enable ? kpatch_enable(patch, false) : kpatch_disable(patch, false);
 	mutex_unlock(&kpatch_mutex);
 	return err ?: count;
 }
 static struct kobj_attribute enabled_attr = __ATTR_RW(enabled);
+
+static ssize_t state_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	const struct kpatch_patch *patch = to_patch(kobj);
+	const char *state = kpatch_applied(patch) ? "applied" : "disabled";
+
+	if (READ_ONCE(patch->state) == KPATCH_SUPERSEDED)
+		state = "superseded";
+	else if (READ_ONCE(patch->state) == KPATCH_LEAVING)
+		state = "leaving";
+	return sysfs_emit(buf, "%s\n", state);
+}
+static struct kobj_attribute state_attr = __ATTR_RO(state);
 
 static ssize_t forced_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
 {
@@ -72,6 +89,7 @@ static struct kobj_attribute release_attr = __ATTR_RO(release);
 
 static struct attribute *patch_attrs[] = {
 	&enabled_attr.attr,
+	&state_attr.attr,
 	&forced_attr.attr,
 	&release_attr.attr,
 	NULL
@@ -80,12 +98,7 @@ ATTRIBUTE_GROUPS(patch);
 
 static void patch_release(struct kobject *kobj)
 {
-	struct kpatch_patch *patch = to_patch(kobj);
-
-	kvfree(patch->old_ranges.range);
-	kvfree(patch->new_ranges.range);
-	kvfree(patch->ips);
-	kfree(patch);
+	kfree(to_patch(kobj));
 }
 
 static const struct kobj_type patch_type = {
@@ -93,6 +106,18 @@ static const struct kobj_type patch_type = {
 	.sysfs_ops = &kobj_sysfs_ops,
 	.default_groups = patch_groups,
 };
+
+static ssize_t patched_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%d\n", READ_ONCE(to_object(kobj)->phase) == KPATCH_PATCHED);
+}
+static struct kobj_attribute patched_attr = __ATTR_RO(patched);
+
+static struct attribute *object_attrs[] = {
+	&patched_attr.attr,
+	NULL
+};
+ATTRIBUTE_GROUPS(object);
 
 static void object_release(struct kobject *kobj)
 {
@@ -102,6 +127,7 @@ static void object_release(struct kobject *kobj)
 static const struct kobj_type object_type = {
 	.release = object_release,
 	.sysfs_ops = &kobj_sysfs_ops,
+	.default_groups = object_groups,
 };
 
 static ssize_t address_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
@@ -125,7 +151,10 @@ ATTRIBUTE_GROUPS(target);
 
 static void target_release(struct kobject *kobj)
 {
-	kfree(to_target(kobj));
+	struct kpatch_target *target = to_target(kobj);
+
+	kfree(target->new_code.range);
+	kfree(target);
 }
 
 static const struct kobj_type target_type = {
@@ -151,7 +180,7 @@ void kpatch_sysfs_init_target(struct kpatch_target *target)
 }
 
 /**
- * kpatch_sysfs_add - show a patch with its objects and functions
+ * kpatch_sysfs_add - show a patch with its objects
  * @patch:	the patch
  *
  * Return: 0 or an error, after which kpatch_sysfs_remove() is due as well.
@@ -159,7 +188,6 @@ void kpatch_sysfs_init_target(struct kpatch_target *target)
 int kpatch_sysfs_add(struct kpatch_patch *patch)
 {
 	struct kpatch_target_object *object;
-	struct kpatch_target *target;
 	int err;
 
 	err = kobject_add(&patch->kobj, patches_kobj, "%s", patch->kpmod->name);
@@ -174,8 +202,22 @@ int kpatch_sysfs_add(struct kpatch_patch *patch)
 		if (err)
 			return err;
 	}
-	for_each_target(patch, target) {
-		err = kobject_add(&target->kobj, &target->object->kobj, "%s,%lu", target->func->old_name,
+	return 0;
+}
+
+/**
+ * kpatch_sysfs_add_targets - show the functions of an object
+ * @object:	verified
+ *
+ * Return: 0 or an error, after which kpatch_sysfs_remove_targets() is due as well.
+ */
+int kpatch_sysfs_add_targets(struct kpatch_target_object *object)
+{
+	struct kpatch_target *target;
+	int err;
+
+	for_each_target(object, target) {
+		err = kobject_add(&target->kobj, &object->kobj, "%s,%lu", target->func->old_name,
 				  target->func->old_sympos ?: 1);
 		if (err)
 			return err;
@@ -191,20 +233,29 @@ static void drop(struct kobject *kobj)
 	kobject_put(kobj);
 }
 
+/* Take the functions of an object away from sysfs, and forget them. */
+void kpatch_sysfs_remove_targets(struct kpatch_target_object *object)
+{
+	struct kpatch_target *target, *next;
+
+	list_for_each_entry_safe(target, next, &object->targets, list) {
+		list_del(&target->list);
+		drop(&target->kobj);
+	}
+	object->nr_targets = 0;
+}
+
 /**
  * kpatch_sysfs_remove - take a patch away from sysfs and drop the core's hold on its structures
- * @patch:	the patch
+ * @patch:	the patch; its functions have been removed
  *
  * Waits for readers and writers, and a writer waits for kpatch_mutex: so the caller does not hold it.
  */
 void kpatch_sysfs_remove(struct kpatch_patch *patch)
 {
-	struct kpatch_target_object *object, *next_object;
-	struct kpatch_target *target, *next_target;
+	struct kpatch_target_object *object, *next;
 
-	list_for_each_entry_safe(target, next_target, &patch->targets, list)
-		drop(&target->kobj);
-	list_for_each_entry_safe(object, next_object, &patch->objects, list)
+	list_for_each_entry_safe(object, next, &patch->objects, list)
 		drop(&object->kobj);
 	if (patch->objects_kobj)
 		drop(patch->objects_kobj);

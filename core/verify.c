@@ -149,8 +149,8 @@ static int verify_parts(const struct kpatch_patch *patch, const struct kpatch_ta
 }
 
 /* Can callers of the function at @addr be redirected by this patch?  Gives the place for ftrace. */
-static int verify_entry(const struct kpatch_patch *patch, const struct kpatch_func *func,
-			unsigned long addr, unsigned long *ip)
+static int verify_entry(const struct kpatch_patch *patch, const struct kpatch_target_object *object,
+			const struct kpatch_func *func, unsigned long addr, unsigned long *ip)
 {
 	const struct kpatch_target *other;
 
@@ -160,7 +160,7 @@ static int verify_entry(const struct kpatch_patch *patch, const struct kpatch_fu
 		       patch->kpmod->name, func->old_name, func->old_sympos);
 		return -EINVAL;
 	}
-	for_each_target(patch, other) {
+	for_each_target(object, other) {
 		if (other->ip != *ip)
 			continue;
 		pr_err("%s: %s,%lu: is the same function as %s,%lu of this patch\n",
@@ -189,23 +189,33 @@ static int verify_func(struct kpatch_patch *patch, struct kpatch_target_object *
 			  &symbol);
 	parts = verify_parts(patch, object, func);
 	if (!err)
-		err = verify_entry(patch, func, symbol.addr, &ip);
+		err = verify_entry(patch, object, func, symbol.addr, &ip);
 	if (err || parts)
 		return err ?: parts;
 
 	target = kzalloc(sizeof(*target), GFP_KERNEL);
 	if (!target)
 		return -ENOMEM;
+	kpatch_sysfs_init_target(target);
+	err = kpatch_find_code(patch->kpmod->mod, (unsigned long)func->new_func, func->old_name,
+			       &target->new_code);
+	if (err) {
+		if (err == -ENOENT) {
+			pr_err("%s: %s,%lu: its replacement has no symbol in the patch module\n",
+			       patch->kpmod->name, func->old_name, func->old_sympos);
+			err = -EINVAL;
+		}
+		kobject_put(&target->kobj);
+		return err;
+	}
 	target->patch = patch;
 	target->object = object;
 	target->func = func;
 	target->addr = symbol.addr;
 	target->size = symbol.size;
 	target->ip = ip;
-	kpatch_sysfs_init_target(target);
-	list_add_tail(&target->list, &patch->targets);
-	patch->nr_targets++;
-	patch->forced |= func->force_unsafe;
+	list_add_tail(&target->list, &object->targets);
+	object->nr_targets++;
 	return 0;
 }
 

@@ -116,7 +116,6 @@ unload kpt_a
         f"""
 load kpt_victim.ko
 load kpt_a.ko {cmdline}
-refused '{BUSY}' 'cmdline_proc_show,0: already patched by kpt_a' kpt_b.ko {cmdline}
 refused 'File exists' 'kpt_a: a patch of this name is registered' kpt_b.ko {cmdline} name=kpt_a
 load kpt_b.ko {functions.victim("victim_value")}
 is /proc/cmdline kpt_a
@@ -126,20 +125,311 @@ is /proc/kpt-victim 'value 2 dup 10 11'
 load kpt_a.ko {cmdline}
 unload kpt_b
 is /proc/cmdline kpt_a
-echo 0 >$patches/kpt_a/enabled || fail
+unload kpt_a
+unload kpt_victim
+""",
+    )
+
+
+def stacking(functions: Functions) -> Commands:
+    cmdline = functions.vmlinux("cmdline_proc_show")
+    sleep = functions.victim("victim_sleep")
+    yield (
+        "patches of the same function: the last one counts, and any may go first",
+        f"""
+cat /proc/cmdline >/tmp/old
+for order in 'a b c' 'a c b' 'b a c' 'b c a' 'c a b' 'c b a'; do
+    for patch in a b c; do
+        load kpt_$patch.ko {cmdline}
+        is /proc/cmdline kpt_$patch
+    done
+    left=' a b c'
+    for patch in $order; do
+        unload kpt_$patch
+        left=$(echo "$left" | sed "s/ $patch//")
+        [ -n "$left" ] || break
+        is /proc/cmdline "kpt_${{left##* }}"
+    done
+    cmp /proc/cmdline /tmp/old || fail "$order: not undone"
+done
+""",
+    )
+    yield (
+        "a patch that is applied again comes on top",
+        f"""
+load kpt_a.ko {cmdline}
 load kpt_b.ko {cmdline}
+echo 0 >$patches/kpt_a/enabled || fail
 is /proc/cmdline kpt_b
-! echo 1 2>/dev/null >$patches/kpt_a/enabled || fail 'two patches of one function'
-logged 'cmdline_proc_show,0: already patched by kpt_b'
+is $patches/kpt_a/state disabled
+echo 1 >$patches/kpt_a/enabled || fail
+is $patches/kpt_a/state applied
+is /proc/cmdline kpt_a
+unload kpt_a
 is /proc/cmdline kpt_b
 unload kpt_b
-echo 1 >$patches/kpt_a/enabled || fail
-is /proc/cmdline kpt_a
-is /proc/kpt-victim 'value 1 dup 10 11'
-load kpt_b.ko {functions.victim("victim_value")}
+""",
+    )
+    yield (
+        "a livepatch can have the function as soon as the last patch of it is gone",
+        f"""
+load kpt_victim.ko
+load kpt_a.ko {cmdline}
+load kpt_b.ko {cmdline}
 unload kpt_a
+! insmod kpt_livepatch.ko 2>/dev/null || fail 'two users of one function'
+unload kpt_b
+load kpt_livepatch.ko
+is /proc/cmdline livepatch
+echo 0 >/sys/kernel/livepatch/kpt_livepatch/enabled
+within 60 gone /sys/kernel/livepatch/kpt_livepatch
+within 60 rmmod kpt_livepatch
+unload kpt_victim
+""",
+    )
+    yield (
+        "refused: a process is in the function of the patch below",
+        f"""
+load kpt_victim.ko
+load kpt_a.ko {sleep}
+echo sleep >/proc/kpt-victim 2>/dev/null &
+within 5 inside new_sleep $!
+refused '{BUSY}' "kpt_b: refused: task sh (pid $!) is in victim_sleep at new_sleep+" kpt_b.ko {sleep}
+load kpt_b.ko {functions.victim("victim_value")}
+unload kpt_b
+load kpt_b.ko {sleep} force=1
+echo 0 >$patches/kpt_b/enabled || fail
+unload kpt_b
+kill $!
+unload kpt_a
+unload kpt_victim
+""",
+    )
+
+
+def replacing(functions: Functions) -> Commands:
+    cmdline = functions.vmlinux("cmdline_proc_show")
+    sleep = functions.victim("victim_sleep")
+    yield (
+        "one patch supersedes all others",
+        f"""
+cat /proc/cmdline >/tmp/old
+load kpt_victim.ko
+load kpt_a.ko {cmdline} callbacks=1
+load kpt_b.ko {functions.victim("victim_value")}
+is /proc/kpt-victim 'value 2 dup 10 11'
+load kpt_c.ko {cmdline} replace=1
+is /proc/cmdline kpt_c
+is /proc/kpt-victim 'value 1 dup 10 11'
+is $patches/kpt_a/state superseded
+is $patches/kpt_a/enabled 0
+is $patches/kpt_b/state superseded
+is $patches/kpt_b/objects/kpt_victim/patched 0
+is $patches/kpt_c/state applied
+! echo 1 2>/dev/null >$patches/kpt_a/enabled || fail 'a superseded patch was applied'
+echo 0 >$patches/kpt_a/enabled || fail
+unload kpt_a
+logged 'kpt_a: calls: pre_patch(vmlinux) load(vmlinux) post_patch(vmlinux) '
+not_logged 'pre_unpatch'
+is /proc/cmdline kpt_c
+unload kpt_c
+cmp /proc/cmdline /tmp/old || fail 'not undone'
+is /proc/kpt-victim 'value 1 dup 10 11'
+unload kpt_b
+load kpt_a.ko {cmdline}
+is /proc/cmdline kpt_a
+unload kpt_a
+unload kpt_victim
+""",
+    )
+    yield (
+        "refused to supersede a patch that is in use, with nothing changed",
+        f"""
+load kpt_victim.ko
+load kpt_a.ko {sleep}
+load kpt_b.ko {cmdline}
+echo sleep >/proc/kpt-victim 2>/dev/null &
+sleeper=$!
+within 5 inside new_sleep $sleeper
+refused '{BUSY}' "kpt_c: refused: task sh (pid $sleeper) is in a patch module at new_sleep+" \
+    kpt_c.ko {cmdline} replace=1
+is $patches/kpt_a/state applied
+is $patches/kpt_b/state applied
+is /proc/cmdline kpt_b
+refused '{BUSY}' "kpt_c: refused: task sh (pid $sleeper)" kpt_c.ko {sleep} replace=1
+load kpt_c.ko {sleep} replace=1 force=1
+is $patches/kpt_a/state superseded
+rmmod kpt_a &
+sleep 2.5
+grep -q '^kpt_a' /proc/modules || fail 'unloaded while in use'
+kill $sleeper
+wait $! || fail 'rmmod failed'
+grep -q '^kpt_a' /proc/modules && fail 'still loaded'
+unload kpt_b
+! rmmod kpt_c 2>/dev/null || fail 'a forced patch was unloaded'
+echo 0 >$patches/kpt_c/enabled || fail
+unload kpt_c
+unload kpt_victim
+""",
+    )
+
+
+def deferring(functions: Functions) -> Commands:
+    value = functions.victim("victim_value")
+    yield (
+        "a module that loads later is patched before it starts",
+        f"""
+load kpt_a.ko {value} callbacks=1 vmlinux_too=1
+is $patches/kpt_a/objects/kpt_victim/patched 0
+is $patches/kpt_a/objects/vmlinux/patched 1
+load kpt_victim.ko
+is /proc/kpt-victim-init 2
+is /proc/kpt-victim 'value 2 dup 10 11'
+is $patches/kpt_a/objects/kpt_victim/patched 1
+is $patches/kpt_a/objects/kpt_victim/victim_value,1/forced 0
+logged 'kpt_a: applied to module kpt_victim'
+unload kpt_victim
+logged 'kpt_a: undone in module kpt_victim'
+is $patches/kpt_a/objects/kpt_victim/patched 0
+gone $patches/kpt_a/objects/kpt_victim/victim_value,1 || fail 'still in sysfs'
+! insmod kpt_victim.ko fail=1 2>/dev/null || fail 'loaded'
+load kpt_victim.ko
+is /proc/kpt-victim 'value 2 dup 10 11'
+unload kpt_a
+logged 'kpt_a: calls: pre_patch(vmlinux) load(vmlinux) post_patch(vmlinux) '\
+'pre_patch(module) load(module) post_patch(module) pre_unpatch(module) unload(module) post_unpatch(module) '\
+'pre_patch(module) load(module) post_patch(module) pre_unpatch(module) unload(module) post_unpatch(module) '\
+'pre_patch(module) load(module) post_patch(module) '
+not_logged WRONG
+is /proc/kpt-victim 'value 1 dup 10 11'
+unload kpt_victim
+""",
+    )
+    yield (
+        "several patches wait for a module, and keep their order",
+        f"""
+load kpt_a.ko {value}
+load kpt_b.ko {functions.victim("victim_dup", 1)}
+load kpt_c.ko {functions.victim("victim_dup", 2)}
+load kpt_victim.ko
+is /proc/kpt-victim 'value 2 dup 20 20'
+echo 0 >$patches/kpt_a/enabled || fail
+unload kpt_victim
+load kpt_victim.ko
+is /proc/kpt-victim-init 1
+echo 1 >$patches/kpt_a/enabled || fail
+is /proc/kpt-victim 'value 2 dup 20 20'
 unload kpt_b
 unload kpt_victim
+unload kpt_a
+unload kpt_c
+load kpt_victim.ko
+is /proc/kpt-victim 'value 1 dup 10 11'
+unload kpt_victim
+""",
+    )
+    yield (
+        "a module that cannot be patched does not load",
+        f"""
+load kpt_b.ko {functions.victim("victim_dup", 1)} callbacks=1
+load kpt_a.ko {value} size=7
+! insmod kpt_victim.ko 2>/tmp/error || fail 'loaded unpatched'
+grep -q '{INVALID}' /tmp/error || fail "$(cat /tmp/error)"
+logged 'victim_value,0: expected 7 bytes'
+logged 'module kpt_victim does not load: patch kpt_a cannot be applied to it'
+gone /proc/kpt-victim || fail
+! grep -q '^kpt_victim' /proc/modules || fail 'still loaded'
+unload kpt_a
+load kpt_a.ko {value} pre_patch_error=-12 callbacks=1
+! insmod kpt_victim.ko 2>/tmp/error || fail 'loaded unpatched'
+grep -q 'Cannot allocate' /tmp/error || fail "$(cat /tmp/error)"
+unload kpt_a
+logged 'kpt_a: calls: pre_patch(module) '
+load kpt_victim.ko
+is /proc/kpt-victim 'value 1 dup 20 11'
+unload kpt_b
+logged 'kpt_b: calls: pre_patch(module) load(module) post_patch(module) pre_unpatch(module) unload(module) '
+unload kpt_victim
+""",
+    )
+    yield (
+        "modules come and go as often as they like",
+        f"""
+load kpt_a.ko {value}
+for i in $(seq 20); do
+    load kpt_victim.ko
+    is /proc/kpt-victim-init 2
+    unload kpt_victim
+done
+is /sys/module/kpt_a/refcnt 0
+unload kpt_a
+""",
+    )
+
+
+def callbacks(functions: Functions) -> Commands:
+    cmdline = functions.vmlinux("cmdline_proc_show")
+    yield (
+        "callbacks, in their order and context",
+        f"""
+load kpt_a.ko {cmdline} callbacks=1
+is /sys/module/kpt_a/parameters/seen 'pre_patch(vmlinux) load(vmlinux) post_patch(vmlinux) '
+unload kpt_a
+logged 'post_patch(vmlinux) pre_unpatch(vmlinux) unload(vmlinux) post_unpatch(vmlinux) '
+not_logged WRONG
+""",
+    )
+    yield (
+        "a pre_patch that fails stops the load, and what came before is rolled back",
+        f"""
+old=$(cat /proc/cmdline)
+refused 'Cannot allocate' 'kpt_a: vmlinux: pre_patch says -12' kpt_a.ko {cmdline} callbacks=1 \
+    pre_patch_error=-12
+is /proc/cmdline "$old"
+refused '{INVALID}' 'kpt_a: vmlinux: pre_patch says 1' kpt_a.ko {cmdline} callbacks=1 pre_patch_error=1
+load kpt_victim.ko
+refused 'Cannot allocate' 'kpt_victim: pre_patch says -12' kpt_b.ko {functions.victim("victim_value")} \
+    callbacks=1 vmlinux_too=1 pre_patch_error=-12
+logged 'kpt_b: calls: pre_patch(vmlinux) pre_patch(module) post_unpatch(vmlinux) '
+is /proc/kpt-victim 'value 1 dup 10 11'
+unload kpt_victim
+""",
+    )
+    yield (
+        "callbacks around a switch that is refused",
+        f"""
+load kpt_victim.ko
+load kpt_a.ko {functions.victim("victim_sleep")} callbacks=1
+echo sleep >/proc/kpt-victim 2>/dev/null &
+within 5 inside new_sleep $!
+! echo 0 2>/dev/null >$patches/kpt_a/enabled || fail 'undone while in use'
+is /sys/module/kpt_a/parameters/seen \
+    'pre_patch(module) load(module) post_patch(module) pre_unpatch(module) post_patch(module) '
+refused '{BUSY}' 'is in victim_sleep' kpt_b.ko {functions.victim("victim_sleep")} callbacks=1
+logged 'kpt_b: calls: pre_patch(module) post_unpatch(module) '
+kill $!
+unload kpt_a
+unload kpt_victim
+""",
+    )
+
+
+def nmis(functions: Functions) -> Commands:
+    one, two = (functions.modules.sizes("kpt_nmi", name)[0] for name in ("nmi_one", "nmi_two"))
+    patch = f"object=kpt_nmi func=nmi_one size={one} func2=nmi_two size2={two} $kernel"
+    yield (
+        "an NMI sees the old version or the new one",
+        f"""
+[ $(nproc) -gt 1 ] || exit 0
+load kpt_nmi.ko
+sleep 0.2
+for i in $(seq 20); do
+    load kpt_a.ko {patch}
+    sleep 0.05
+    unload kpt_a
+done
+is /proc/kpt-nmi '1 1 0'
+unload kpt_nmi
 """,
     )
 
@@ -152,7 +442,6 @@ load kpt_victim.ko
 is /proc/kpt-victim 'value 1 dup 10 11'
 load kpt_a.ko {functions.victim("victim_value")}
 is /proc/kpt-victim 'value 2 dup 10 11'
-! rmmod kpt_victim 2>/dev/null || fail 'a patched module was unloaded'
 unload kpt_a
 load kpt_a.ko {functions.victim("victim_dup", 1)}
 is /proc/kpt-victim 'value 1 dup 20 11'
@@ -168,7 +457,6 @@ unload kpt_victim
     yield (
         "refused: what a module does not have",
         f"""
-refused '{NOT_SUPPORTED}' 'module kpt_victim is not loaded' kpt_a.ko {functions.victim("victim_value")}
 load kpt_victim.ko
 refused '{INVALID}' 'victim_dup,0: several symbols' kpt_a.ko {functions.victim("victim_dup")}
 refused '{INVALID}' 'kpt_victim: none,0: no such symbol' kpt_a.ko {functions.victim("victim_dup")} func=none
@@ -227,7 +515,6 @@ refused '{INVALID}' 'replacement is not in the patch module' kpt_a.ko {right} ou
 refused '{INVALID}' 'is the same function as' kpt_a.ko {right} twice=1
 refused '{INVALID}' 'do_nanosleep,0: expected {other_size + 1} bytes' kpt_a.ko {right} {part} \
     part_size={other_size + 1}
-refused '{NOT_SUPPORTED}' 'replacing other patches is not supported' kpt_a.ko {right} replace=1
 refused '{INVALID}' 'without a module or a valid name' kpt_a.ko {right} name=a/b
 refused '{INVALID}' 'without a module or a valid name' kpt_a.ko {right} name=..
 refused '{INVALID}' 'module kpatch cannot be patched' kpt_a.ko {right} object=kpatch func=kpatch_register
@@ -311,7 +598,7 @@ sleeper=$!
 within 5 inside new_sleep $sleeper
 ! echo 0 2>/dev/null >$patches/kpt_a/enabled || fail 'undone while in use'
 is $patches/kpt_a/enabled 1
-logged "kpt_a: refused: task sh (pid $sleeper) is in the patch module at new_sleep+"
+logged "kpt_a: refused: task sh (pid $sleeper) is in a patch module at new_sleep+"
 rmmod kpt_a &
 sleep 2.5
 grep -q '^kpt_a' /proc/modules || fail 'unloaded while in use'
@@ -525,6 +812,11 @@ umount /sys/kernel/tracing
 ALL = (
     load_core,
     applying,
+    stacking,
+    replacing,
+    deferring,
+    callbacks,
+    nmis,
     modules_and_positions,
     verification,
     busy,

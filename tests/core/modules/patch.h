@@ -31,6 +31,12 @@ static ulong part_size;			module_param(part_size, ulong, 0);
 static char *ref;			module_param(ref, charp, 0);
 static ulong ref_sympos;		module_param(ref_sympos, ulong, 0);
 static long ref_off;			module_param(ref_off, long, 0);
+static char *func2;			module_param(func2, charp, 0);
+static ulong size2;			module_param(size2, ulong, 0);
+static bool vmlinux_too;		module_param(vmlinux_too, bool, 0);
+static bool callbacks;			module_param(callbacks, bool, 0);
+static int pre_patch_error;		module_param(pre_patch_error, int, 0);
+static char seen[800];			module_param_string(seen, seen, sizeof(seen), 0400);
 
 static int calls;
 
@@ -58,6 +64,11 @@ static noinline int new_loop(void *unused)
 	return 0;
 }
 
+static noinline int new_nmi(void)
+{
+	return READ_ONCE(calls) * 0 + 2;
+}
+
 static noinline int new_cmdline(struct seq_file *m, void *v)
 {
 	seq_puts(m, KBUILD_MODNAME "\n");
@@ -81,22 +92,52 @@ static const struct {
 } replacements[] = {
 	{ "victim_value", new_value },
 	{ "victim_dup", new_dup },
+	{ "nmi_one", new_nmi },
+	{ "nmi_two", new_nmi },
 	{ "victim_sleep", new_sleep },
 	{ "victim_loop", new_loop },
 	{ "cmdline_proc_show", new_cmdline },
 	{ "state_show", new_state },
 };
 
+/* Which callbacks were called, for which object, and whether the machine was stopped. */
+static void saw(const char *what, const struct kpatch_object *desc, bool stopped)
+{
+	strlcat(seen, what, sizeof(seen));
+	strlcat(seen, desc->name ? "(module) " : "(vmlinux) ", sizeof(seen));
+	if (irqs_disabled() != stopped || (stopped && in_task() && !strcmp(current->comm, "insmod")))
+		strlcat(seen, "WRONG CONTEXT ", sizeof(seen));
+}
+
+static int pre_patch(const struct kpatch_object *desc)
+{
+	saw("pre_patch", desc, false);
+	msleep(1);
+	return desc->name || !vmlinux_too ? pre_patch_error : 0;
+}
+
+static void load(const struct kpatch_object *desc) { saw("load", desc, true); }
+static void post_patch(const struct kpatch_object *desc) { saw("post_patch", desc, false); }
+static void pre_unpatch(const struct kpatch_object *desc) { saw("pre_unpatch", desc, false); }
+static void unload(const struct kpatch_object *desc) { saw("unload", desc, true); }
+static void post_unpatch(const struct kpatch_object *desc) { saw("post_unpatch", desc, false); }
+
+static const struct kpatch_callbacks all_callbacks = {
+	.pre_patch = pre_patch, .load = load, .post_patch = post_patch,
+	.pre_unpatch = pre_unpatch, .unload = unload, .post_unpatch = post_unpatch,
+};
+
 static struct kpatch_part parts[1];
 static struct kpatch_func funcs[2];
 static struct kpatch_reference references[1];
-static struct kpatch_object objects[1] = { { .funcs = funcs, .references = references } };
+static struct kpatch_object objects[2] = { { .funcs = funcs, .references = references } };
 static u8 build_id_bytes[20];
 static struct kpatch_module patch = { .mod = THIS_MODULE, .objects = objects, .nr_objects = 1 };
 
 static int __init patch_init(void)
 {
 	size_t i;
+	int err;
 
 	funcs[0] = (struct kpatch_func){
 		.old_name = func, .old_sympos = sympos, .old_addr = addr, .old_size = size,
@@ -111,6 +152,10 @@ static int __init patch_init(void)
 		funcs[0].nr_old_parts = 1;
 	}
 	funcs[1] = funcs[0];
+	if (func2) {
+		funcs[1].old_name = func2;
+		funcs[1].old_size = size2;
+	}
 	if (ref) {
 		/* Exported, so that the address which an ordinary relocation gives is known. */
 		references[0] = (struct kpatch_reference){
@@ -119,7 +164,15 @@ static int __init patch_init(void)
 		objects[0].nr_references = 1;
 	}
 	objects[0].name = object;
-	objects[0].nr_funcs = func ? 1 + twice : 0;
+	objects[0].nr_funcs = func ? 1 + (twice || func2) : 0;
+	if (vmlinux_too) {
+		/* In front of the module. */
+		objects[1] = objects[0];
+		objects[0] = (struct kpatch_object){ };
+		patch.nr_objects = 2;
+	}
+	if (callbacks)
+		objects[0].callbacks = objects[1].callbacks = all_callbacks;
 	if (build_id) {
 		patch.build_id_size = strlen(build_id) / 2;
 		if (patch.build_id_size > sizeof(build_id_bytes) ||
@@ -129,13 +182,18 @@ static int __init patch_init(void)
 	}
 	patch.name = name;
 	patch.release = release;
-	return kpatch_register(&patch, replace);
+	err = kpatch_register(&patch, replace);
+	if (err && callbacks)
+		pr_info("%s: calls: %s\n", name, seen);
+	return err;
 }
 
 /* With something left to do, so that the call is no jump: its return address is in this module. */
 static void __exit patch_exit(void)
 {
 	WARN_ON(kpatch_unregister(&patch));
+	if (callbacks)
+		pr_info("%s: calls: %s\n", name, seen);
 }
 
 module_init(patch_init);

@@ -15,6 +15,8 @@ int victim_other_dup(void);
 
 static struct task_struct *thread;
 static int ticks;
+static int init_value;
+static bool fail;	module_param(fail, bool, 0);
 
 static noinline int victim_value(void)
 {
@@ -40,6 +42,13 @@ static noinline int victim_loop(void *unused)
 		WRITE_ONCE(ticks, READ_ONCE(ticks) + 1);
 		msleep(20);
 	}
+	return 0;
+}
+
+/* At init the value shows whether the module was patched before it started. */
+static int init_show(struct seq_file *m, void *v)
+{
+	seq_printf(m, "%d\n", init_value);
 	return 0;
 }
 
@@ -79,12 +88,17 @@ static const struct proc_ops victim_ops = {
 
 static int __init victim_init(void)
 {
+	init_value = victim_value();
+	if (fail)
+		return -ENODEV;
+	proc_create_single("kpt-victim-init", 0400, NULL, init_show);
 	return proc_create("kpt-victim", 0600, NULL, &victim_ops) ? 0 : -ENOMEM;
 }
 
 static void __exit victim_exit(void)
 {
 	remove_proc_entry("kpt-victim", NULL);
+	remove_proc_entry("kpt-victim-init", NULL);
 	if (!IS_ERR_OR_NULL(thread))
 		kthread_stop(thread);
 }
