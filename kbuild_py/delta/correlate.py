@@ -73,11 +73,12 @@ class _Pairs(Pairs):
                 self.shared[name] = (candidates, new[name])
             else:
                 self.group(candidates, new[name])
-        aliases = _aliases(self.patched, kind)
-        for name, candidate in _aliases(self.original, kind).items():
-            other = aliases.get(name)
-            if other is not None and candidate not in self.to_patched and other not in self.to_original:
-                self.add(candidate, other)
+        for numbered in (True, False):
+            aliases = _aliases(self.patched, kind, numbered=numbered)
+            for name, candidate in _aliases(self.original, kind, numbered=numbered).items():
+                other = aliases.get(name)
+                if other is not None and candidate not in self.to_patched and other not in self.to_original:
+                    self.add(candidate, other)
 
     @staticmethod
     def _is_state(anatomy: Anatomy, numbers: Sequence[int]) -> bool:
@@ -141,8 +142,11 @@ def _grouped(anatomy: Anatomy, kind: Kind) -> dict[str, list[int]]:
     return groups
 
 
-def _aliases(anatomy: Anatomy, kind: Kind) -> dict[str, int]:
-    """All names of the places at which pieces of this kind begin, as far as they are unique."""
+def _aliases(anatomy: Anatomy, kind: Kind, *, numbered: bool) -> dict[str, int]:
+    """All names of the places at which pieces of this kind begin, as far as they are unique.
+
+    numbered: with the compiler's numbers
+    """
     found: dict[str, int] = {}
     for symbol, number in anatomy.homes.items():
         piece, entry = anatomy.pieces[number], anatomy.object.symbols[symbol]
@@ -151,7 +155,8 @@ def _aliases(anatomy: Anatomy, kind: Kind) -> dict[str, int]:
         if piece.kind is kind and entry.value == piece.base and entry.name:
             if kind is Kind.OBJECT and names.is_static_local(entry.name):
                 continue
-            found[entry.name] = NOWHERE if found.get(entry.name, number) != number else number
+            name = entry.name if numbered else names.canonical(entry.name)
+            found[name] = NOWHERE if found.get(name, number) != number else number
     return {name: number for name, number in found.items() if number != NOWHERE}
 
 

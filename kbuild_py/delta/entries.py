@@ -49,11 +49,12 @@ class EntrySizes:
         columns = [_reaches_code(obj, relocation) for relocation in relocations] if obj is not None else []
         given = self.given.get(section.name)
         known, first = (table.sizes, table.first) if table is not None else ((), 0)
-        fitting = [size for size in known if fits(size, section.size, offsets, first)]
-        repeat = period(offsets)
-        if not fitting and not repeat:
-            fitting = [size for size in known if may_skip(size, section.size, offsets, first)][:1]
+        likely = [size for size in known if _is_likely(size, offsets, columns, table)]
+        fitting = [size for size in likely if fits(size, section.size, offsets, first)]
         if not fitting:
+            fitting = [size for size in likely if may_skip(size, section.size, offsets, columns, first)][:1]
+        if not fitting:
+            repeat = period(offsets)
             fitting = [repeat if fits(repeat, section.size, offsets, first) else section.size]
         found = min(fitting, key=lambda size: (_mixed(size, offsets, columns), size))
         if given is None:
@@ -61,6 +62,8 @@ class EntrySizes:
         possible = (fits(given, section.size, offsets, first) or given == found) and (
             given <= section.size or found > section.size
         )
+        if possible and not _is_likely(given, offsets, columns, table):
+            possible = not _is_likely(found, offsets, columns, table)
         if possible and _mixed(given, offsets, columns) <= _mixed(found, offsets, columns):
             return given
         notes.append(
@@ -78,6 +81,19 @@ def _one_a_place(relocations: Sequence[Relocation]) -> list[Relocation]:
 def _reaches_code(obj: ObjectFile, relocation: Relocation) -> bool:
     where = obj.symbols[relocation.symbol].section
     return where > 0 and bool(obj.sections[where].flags & elf.SHF_EXECINSTR)
+
+
+def _is_likely(size: int, offsets: Sequence[int], columns: Sequence[bool], table: Table | None) -> bool:
+    """Every entry has as many relocated fields, and as many that reach code, as such entries have.
+
+    Two entries together have all their fields at the places where one of twice the size may have them.
+    """
+    if table is None or size <= 0:
+        return size > 0
+    fields = Counter(offset // size for offset in offsets)
+    codes = Counter(offset // size for offset, code in zip(offsets, columns, strict=False) if code)
+    least, most = table.fields
+    return all(least <= count <= most and codes[entry] <= table.codes for entry, count in fields.items())
 
 
 def _mixed(size: int, offsets: Sequence[int], columns: Sequence[bool]) -> int:
@@ -134,11 +150,11 @@ def fits(size: int, total: int, offsets: Sequence[int], first: int = 0) -> bool:
     return expected == len(offsets)
 
 
-def may_skip(size: int, total: int, offsets: Sequence[int], first: int = 0) -> bool:
+def may_skip(size: int, total: int, offsets: Sequence[int], columns: Sequence[bool], first: int = 0) -> bool:
     """As `fits`, where some entries leave out fields: an exception without a handler has a 0 there.
 
-    What is left out must not be anything else: each entry has its first field, and some entry has all that
-    any of them has.
+    What is left out must not be anything else: each entry has its first field, which reaches code, and some
+    entry has all that any of them has.
     """
     if size <= 0 or total % size or not offsets:
         return False
@@ -146,8 +162,7 @@ def may_skip(size: int, total: int, offsets: Sequence[int], first: int = 0) -> b
     for offset in offsets:
         entries[offset - offset % size].add(offset % size)
     every = set().union(*entries.values())
-    return (
-        min(every) == first
-        and all(first in found for found in entries.values())
-        and every in entries.values()
-    )
+    code = {offset for offset, reaches in zip(offsets, columns, strict=False) if reaches}
+    begins = not columns or all(base + first in code for base in entries)
+    complete = all(first in found for found in entries.values()) and every in entries.values()
+    return min(every) == first and begins and complete

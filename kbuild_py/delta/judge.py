@@ -20,7 +20,7 @@ from kbuild_py.delta.origins import Origins
 from kbuild_py.delta.outside import is_traced, outside
 from kbuild_py.delta.registries import CRC, changed_registries, crc_cause, rule_of
 from kbuild_py.delta.rules import Rule
-from kbuild_py.delta.sections import NOINSTR, PERCPU, Role, is_init
+from kbuild_py.delta.sections import NOINSTR, Role, attribute, is_init
 from kbuild_py.delta.select import Selection, is_shipped
 from kbuild_py.delta.tables import Use
 from kbuild_py.delta.toc import calls_without_room, sibling_calls
@@ -113,7 +113,7 @@ def _changed_data(comparison: Comparison, selection: Selection) -> Iterator[Verd
             continue
         place, name = patched.place(new, new.base), old.name
         before, after = original.section_of(old).name, patched.section_of(new).name
-        if role is not other or _is_percpu(before) != _is_percpu(after):
+        if role is not other or attribute(before) != attribute(after):
             cause = f"'{name}' moved from {before} to {after}"
             yield Verdict(rules.CHANGED_KIND, place, cause)
         elif old.size != new.size:
@@ -125,10 +125,6 @@ def _changed_data(comparison: Comparison, selection: Selection) -> Iterator[Verd
             yield Verdict(rules.CHANGED_EXPORT, place, crc_cause(name))
         else:
             yield Verdict(rules.CHANGED_DATA, place, f"the initial value of '{name}' changed")
-
-
-def _is_percpu(section: str) -> bool:
-    return PERCPU.match(section) is not None
 
 
 def _changed_init(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:

@@ -25,6 +25,7 @@ from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
 from kbuild_py.delta.compare import Comparison
 from kbuild_py.delta.machine import Machine
 from kbuild_py.delta.model import Reference
+from kbuild_py.delta.sections import module_section
 from kbuild_py.delta.select import Selection, shipped_sections
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import (
@@ -155,7 +156,7 @@ class _Builder:
         dropped = elf.SHF_GROUP if link else _DROPPED_FLAGS
         return Section(
             index=self.section_index[index],
-            name=self.renamed.get(index, source.name),
+            name=self.renamed.get(index, module_section(source.name)),
             type=source.type,
             flags=source.flags & ~dropped,
             data=bytes(content),

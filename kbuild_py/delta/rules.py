@@ -43,8 +43,8 @@ CHANGED_KIND = Rule(
     "changed-kind",
     "A symbol moved to another kind of section",
     "keep the attributes (`const`, `__init`, `__read_mostly`, `__percpu`) and the initialiser as they were",
-    "A variable that becomes initialised, read-only, or per-CPU, or a function that becomes __init, is a "
-    "different thing to the kernel. The running kernel has it where it was.",
+    "A variable that becomes initialised, read-only, per-CPU or __read_mostly, or a function that becomes "
+    "__init, is a different thing to the kernel. The running kernel has it where it was.",
 )
 CHANGED_INIT = Rule(
     "changed-init",

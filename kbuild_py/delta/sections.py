@@ -63,7 +63,12 @@ MARKERS = frozenset(
     | {".discard.klp_callback_ptrs", ".discard.klp_callbacks"}
 )
 NOINSTR = re.compile(r"^\.(noinstr\.text|entry\.text|entry_trampoline|idt\.text)(\.|$)|^\.cpuidle\.text$")
-PERCPU = re.compile(r"^\.data\.\.percpu(\.|$)")
+PERCPU = ".data..percpu"
+# .data..read_mostly, .data..ro_after_init, .data..percpu..shared_aligned: an attribute in the source.  The
+# rest of .data.NAME, .data.rel.local.NAME and the like is the compiler's.
+_ATTRIBUTE = re.compile(r"^\.(data|bss|rodata)\.\.(?!L)(.*)")
+# The linker script puts such variables where memory is not encrypted; that of modules does not.
+_DECRYPTED = re.compile(r"^\.(data|bss)\.\.(percpu\.\.)?decrypted")
 
 
 def role_of(section: Section, tables: Mapping[str, Table]) -> Role:
@@ -90,7 +95,8 @@ def role_of(section: Section, tables: Mapping[str, Table]) -> Role:
     mergeable = _merge_role(section)
     if mergeable is not None:
         return mergeable
-    if name and not DATA_NAME.match(name) and name not in ADOPTABLE and not flags & elf.SHF_TLS:
+    known = DATA_NAME.match(name) or name in ADOPTABLE or flags & elf.SHF_TLS
+    if name and (not known or _DECRYPTED.match(name)):
         return Role.REGISTRY
     if section.type == elf.SHT_NOBITS:
         return Role.BSS
@@ -116,3 +122,18 @@ def has_code(section: Section) -> bool:
 def is_init(name: str) -> bool:
     """The section exists only at boot, load or unload time."""
     return INIT_CONTENT.match(name) is not None
+
+
+def attribute(name: str) -> str:
+    """What the source says of where a variable is to lie: `read_mostly`, `percpu`; empty for most."""
+    found = _ATTRIBUTE.match(name)
+    return found[2] if found else ""
+
+
+def module_section(name: str) -> str:
+    """The section that a module has for what the kernel has in this one.
+
+    The kernel's linker script joins all sections of per-CPU variables. A module's does not, and the module
+    loader knows one.
+    """
+    return PERCPU if name.startswith(f"{PERCPU}..") else name

@@ -46,6 +46,8 @@ class Table:
     first:   where in an entry the first relocated field is
     ends:    fields (offsets within an entry) that name the end of a stretch of code, not a beginning
     lengths: entry size -> where the replacement's length in bytes stands (alternatives); it may be 0
+    fields:  how many relocated fields an entry has, at least and at most
+    codes:   how many of them reach code, at most
     """
 
     sizes: tuple[int, ...]
@@ -56,6 +58,8 @@ class Table:
     first: int = 0
     ends: frozenset[int] = frozenset()
     lengths: Mapping[int, int] = field(default_factory=dict)
+    fields: tuple[int, int] = (1, 1)
+    codes: int = 1
 
 
 PATCHABLE = "__patchable_function_entries"
@@ -69,13 +73,17 @@ _BUG_LINES = {12: ((8, 10),), 16: ((12, 14),), 24: ((16, 18),)}
 
 # Sources: the structures of these names in the kernel (include/linux, arch/*/include/asm), 4.x to 7.x.
 COMMON: Mapping[str, Table] = {
-    "__bug_table": Table((12, 8, 16, 24), Use.MEANING, "BUG() and WARN()", _BUG_LINES, Base.EITHER),
+    "__bug_table": Table(
+        (12, 8, 16, 24), Use.MEANING, "BUG() and WARN()", _BUG_LINES, Base.EITHER, fields=(1, 3)
+    ),
     # struct exception_table_entry: instruction, fixup, and later a type and data.
-    "__ex_table": Table((12, 8, 16), Use.MEANING, "exception fixups"),
+    "__ex_table": Table((12, 8, 16), Use.MEANING, "exception fixups", fields=(2, 3), codes=3),
     # struct alt_instr: instruction, replacement, feature, lengths.
-    ALTERNATIVES: Table((12, 14, 13), Use.MEANING, "alternatives", lengths={12: 11, 13: 11, 14: 13}),
+    ALTERNATIVES: Table(
+        (12, 14, 13), Use.MEANING, "alternatives", lengths={12: 11, 13: 11, 14: 13}, fields=(2, 2), codes=2
+    ),
     # struct jump_entry: code, target, key; 24 bytes with absolute addresses.
-    "__jump_table": Table((16, 24), Use.MEANING, "jump labels"),
+    "__jump_table": Table((16, 24), Use.MEANING, "jump labels", fields=(3, 3), codes=2),
     ".kcfi_traps": Table((4,), Use.MEANING, "CFI traps"),
     "__mcount_loc": Table((8,), Use.COPY, "ftrace"),
     PATCHABLE: Table((8,), Use.COPY, "ftrace"),
@@ -84,20 +92,20 @@ COMMON: Mapping[str, Table] = {
 
 # Made by objtool from the code, which runs again on the patch module.
 OBJTOOL: Mapping[str, Table] = {
-    ".static_call_sites": Table((8,), Use.OBJTOOL, "static calls"),
+    ".static_call_sites": Table((8,), Use.OBJTOOL, "static calls", fields=(2, 2)),
     ".retpoline_sites": Table((4,), Use.OBJTOOL, "retpolines"),
     ".return_sites": Table((4,), Use.OBJTOOL, "return thunks"),
     ".call_sites": Table((4,), Use.OBJTOOL, "call depth tracking"),
     ".ibt_endbr_seal": Table((4,), Use.OBJTOOL, "indirect branch targets"),
     ".cfi_sites": Table((4,), Use.OBJTOOL, "CFI"),
-    ".orc_unwind": Table((6,), Use.OBJTOOL, "stack unwinding"),
+    ".orc_unwind": Table((6,), Use.OBJTOOL, "stack unwinding", fields=(0, 0)),
     ".orc_unwind_ip": Table((4,), Use.OBJTOOL, "stack unwinding"),
     ".orc_lookup": Table((4,), Use.OBJTOOL, "stack unwinding"),
-    ".orc_header": Table((), Use.OBJTOOL, "stack unwinding"),
+    ".orc_header": Table((), Use.OBJTOOL, "stack unwinding", fields=(0, 0)),
 }
 
 DISCARDED = ".discard."  # objtool reads these, the link throws them away
-_OBJTOOL_HINT = Table((), Use.COPY, "hints for objtool")
+_OBJTOOL_HINT = Table((), Use.COPY, "hints for objtool", fields=(0, 4), codes=4)
 
 
 def find_table(tables: Mapping[str, Table], name: str) -> Table | None:

@@ -145,5 +145,36 @@ def test_a_field_that_some_entries_leave_out() -> None:
     assert size_of(EntrySizes({"__ex_table": 8}), section, relocations, notes) == 16
     assert len(notes) == 1
     # An entry without an instruction is none.
-    assert not may_skip(16, 64, [0, 4, 16, 20, 24, 36, 48, 52])
-    assert not may_skip(16, 60, [0, 4, 16, 20, 24])
+    assert not may_skip(16, 64, [0, 4, 16, 20, 24, 36, 48, 52], [])
+    assert not may_skip(16, 60, [0, 4, 16, 20, 24], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "width", "code"),
+    [
+        ("__mcount_loc", 8, 8, {0}),
+        (".smp_locks", 4, 4, {0}),
+        ("__bug_table", 8, 8, {0}),  # without a file and a line
+        ("__ex_table", 8, 4, {0, 4}),
+        ("__ex_table", 12, 4, {0, 4}),
+        ("__ex_table", 16, 8, {0, 8}),  # ppc64 before 4.10: two addresses
+        ("__jump_table", 24, 8, {0, 8}),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_entries_are_never_joined(name: str, size: int, width: int, code: set[int], count: int) -> None:
+    """One entry that is taken for two would not be shipped with the second one's function."""
+    obj, section = dense(name, size, size * count, width, code)
+    for given in (size * 2, size * 4, size // 2):
+        notes: list[str] = []
+        found = size_of(EntrySizes({name: given}), section, section.relocations, notes, obj)
+        assert found == size and len(notes) == 1, given
+    notes = []
+    assert size_of(EntrySizes(), section, section.relocations, notes, obj) == size and not notes
+
+
+def test_an_entry_begins_with_an_instruction() -> None:
+    """No table has entries of 32 bytes now; two halves of one are not two entries."""
+    obj, section = dense("__bug_table", 32, 64, 8, {0})
+    section = replace(section, relocations=tuple(r for r in section.relocations if r.offset % 32 != 24))
+    assert size_of(EntrySizes(), section, section.relocations, [], obj) == 32

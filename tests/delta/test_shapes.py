@@ -17,7 +17,9 @@ from kbuild_py.elf.read import parse_object, read_object
 from kbuild_py.elf.write import write_object
 from kbuild_py.run import run
 from tests.delta.checker import check
+from tests.delta.compiling import needs_gcc
 from tests.delta.snippets import COMPILERS, compile_text
+from tests.delta.transform import renumbered, shuffled
 
 FUNCTION = """
  .section .text.{0},"ax{1}
@@ -241,3 +243,17 @@ def test_time_grows_with_the_size_and_not_faster(text: Callable[[int, bool], str
 
     small, large = seconds(300), seconds(2400)
     assert large / small < 20, (small, large)
+
+
+@needs_gcc
+def test_clones_that_share_their_code_are_found_by_any_name(tmp_path: Path) -> None:
+    text = r"""
+    asm(".pushsection .text.x,\"ax\",@progbits\n.type one.part.0,@function\n.type two.part.0,@function\n"
+        "one.part.0:\ntwo.part.0:\ncall __fentry__\nret\n"
+        ".size one.part.0,.-one.part.0\n.size two.part.0,.-two.part.0\n.popsection");
+    void f(void) { asm volatile("call one.part.0"); }
+    """
+    obj = compile_text(COMPILERS[0], text, tmp_path / "unit.o")
+    for seed in range(6):
+        result = diff(obj, shuffled(renumbered(obj, seed), seed))
+        assert isinstance(result, Delta) and not result.changed, seed

@@ -32,7 +32,7 @@ _FLOW = re.compile(
 _TABLES = {
     **COMMON,
     # A length of 0 goes with a callback: the kernel calls a function that writes the instructions.
-    ALTERNATIVES: Table((12,), Use.MEANING, "alternatives", lengths={12: 11}),
+    ALTERNATIVES: Table((12,), Use.MEANING, "alternatives", lengths={12: 11}, fields=(2, 2), codes=2),
 }
 
 

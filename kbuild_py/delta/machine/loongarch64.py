@@ -34,7 +34,7 @@ _LOADABLE = frozenset({0, 1, 2, 20, 21, *range(47, 57), 66, *range(71, 77), 99, 
 _TABLES = {
     **COMMON,
     **OBJTOOL,
-    ALTERNATIVES: Table((12,), Use.MEANING, "alternatives", lengths={12: 11}),
+    ALTERNATIVES: Table((12,), Use.MEANING, "alternatives", lengths={12: 11}, fields=(2, 2), codes=2),
 }
 
 _REGISTERS = (

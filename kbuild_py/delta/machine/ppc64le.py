@@ -35,7 +35,14 @@ _LOADABLE = frozenset({0, 1, 10, 26, 38, 44, 47, 48, 50, 51, 63, 64, 109, 116, 1
 _NOP = 0x60000000
 
 _FEATURES = Table(
-    (48,), Use.MEANING, "processor features", base=Base.ENTRY, first=16, ends=frozenset({24, 40})
+    (48,),
+    Use.MEANING,
+    "processor features",
+    base=Base.ENTRY,
+    first=16,
+    ends=frozenset({24, 40}),
+    fields=(4, 4),
+    codes=4,
 )
 _PLACES = Table((8,), Use.MEANING, "instructions that the kernel rewrites at boot")
 _TABLES = {

@@ -44,7 +44,9 @@ _SITES = Table((4,), Use.MEANING, "indirect branches")
 _TABLES = {
     **COMMON,
     # struct alt_instr: since 6.11 a wider feature and one length, which holds for both.
-    ALTERNATIVES: Table((12, 13, 14), Use.MEANING, "alternatives", lengths={12: 11, 13: 12, 14: 13}),
+    ALTERNATIVES: Table(
+        (12, 13, 14), Use.MEANING, "alternatives", lengths={12: 11, 13: 12, 14: 13}, fields=(2, 2), codes=2
+    ),
     # Written by the compiler (-mindirect-branch-table): where thunks stand in for branches.
     ".s390_indirect_jump": _SITES,
     ".s390_indirect_call": _SITES,
