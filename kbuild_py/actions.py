@@ -6,15 +6,17 @@ An action gets a `Build` and leaves the files that `tasks.py` names as its targe
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
 from kbuild_py import baseline, bench, contract, symbols
 from kbuild_py.delta.diff import diff
-from kbuild_py.delta.model import Delta, Options, Verdicts
+from kbuild_py.delta.model import Options, Verdicts
+from kbuild_py.elf.constants import STT_FUNC
 from kbuild_py.elf.object import ObjectFile
 from kbuild_py.elf.read import read_object
 from kbuild_py.elf.write import write_object
@@ -25,8 +27,9 @@ from kbuild_py.kernel.prepare import prepare
 from kbuild_py.kernel.symbols import KernelSymbols
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.layout import Build, UnitFiles, facts_path
-from kbuild_py.manifest.model import KernelDescription
+from kbuild_py.manifest.model import Hook, KernelDescription
 from kbuild_py.module import build as module_build
+from kbuild_py.module import hooks, own
 from kbuild_py.module.kpatch import Part, PatchedFunction, module_sources
 from kbuild_py.module.recipe import replay
 from kbuild_py.progress import say
@@ -68,8 +71,45 @@ def compile_unit(build: Build, source: str) -> None:
     target, files = _target(build), build.unit(source)
     units = check.check_patches(target, build.manifest.patches)
     unit = next(unit for unit in units if unit.source.path == source)
-    pair = compile.compile_pair(target, unit, compile.Layout.within(build.trees), files.objects)
+    layout = compile.Layout.within(build.trees)
+    pair = compile.compile_pair(target, unit, layout, files.objects)
+    if build.manifest.hooks:
+        refuse_contradicted_hooks(build.manifest.hooks, unit.command, layout.patched, pair)
     compile.proof_object(target, unit.command, pair.original, files.proof_object)
+
+
+def refuse_contradicted_hooks(
+    named: Sequence[Hook], recorded: command.CompileCommand, overlay: Path, pair: compile.ObjectPair
+) -> None:
+    """`UserError` with every hook that the patch defines otherwise than it is called.
+
+    Only functions that the patch adds are looked at: the file may use a hook's name for something else.
+    """
+    before, after = (
+        {symbol.name for symbol in read_object(path).symbols if symbol.type == STT_FUNC}
+        for path in (pair.original, pair.patched)
+    )
+    added = [hook for hook in named if hook.function in after - before]
+    if not added:
+        return
+    problems = Problems()
+    wrong = compile.contradicted(recorded, overlay, [f"{hook.prototype};" for hook in added])
+    for hook in added:
+        if words := wrong.get(f"{hook.prototype};"):
+            problems.add(
+                hook.place,
+                f"{recorded.source} defines the {hook.kind.value} hook otherwise: {words}",
+                f"write it as: {hook.prototype}",
+            )
+    problems.raise_if_any()
+
+
+def compile_own_source(build: Build, path: Path) -> None:
+    """02-objects/manifest: a C file of the manifest, as a source of the patch module."""
+    made = own.compile_source(
+        _target(build), build.manifest, path, build.headers, build.source_object(path).parent
+    )
+    assert made == build.source_object(path)
 
 
 def prove_unit(build: Build, source: str) -> None:
@@ -101,23 +141,10 @@ def diff_unit(build: Build, source: str) -> None:
     result = diff(original, patched, options)
     if isinstance(result, Verdicts):
         raise UserError(*(verdict.problem() for verdict in result.verdicts))
-    refuse_callbacks(source, result)
     for note in result.notes:
         say(f"{source}: {note}")
     write_atomic(files.patch_object, write_object(result.object) if result.object else b"")
     write_json(files.delta, result.to_json())
-
-
-def refuse_callbacks(source: str, delta: Delta) -> None:
-    """`UserError` with every callback that the source registers: nothing in the module would call it."""
-    problems = Problems()
-    for callback in delta.callbacks:
-        problems.add(
-            source,
-            f"the source registers '{callback.function}' as a callback ({callback.section})",
-            "callbacks from the source are not called yet: make it a hook of the manifest",
-        )
-    problems.raise_if_any()
 
 
 def check_contract(build: Build) -> None:
@@ -133,8 +160,19 @@ def build_patch_module(build: Build) -> None:
     target = _target(build)
     functions = [contract.Replacement.from_json(item) for item in read_json(build.contract)]
     names = KernelSymbols.load(target.symbols)
-    exports = _exports(target)
-    units = [_linkable(target, unit, functions) for unit in build.units if unit.patch_object.stat().st_size]
+    exports = {**_exports(target), **_read_exports(build.core_symbols)}
+    own_objects = {own.shown_name(path): read_object(build.source_object(path)) for path in build.c_sources}
+    hooks.check_names(own_objects, names)
+    accounts = {unit.source: read_json(unit.delta) for unit in build.units}
+    called = hooks.bind(build.manifest, accounts, own_objects)
+    # From here on: each hook is a function of one of the objects, with the prototype that it needs.
+    units = [
+        _linkable(target, unit, functions, called) for unit in build.units if unit.patch_object.stat().st_size
+    ]
+    units += [
+        symbols.Unit(name, obj, frozenset(), {}, (), _symbols(called, name))
+        for name, obj in own_objects.items()
+    ]
     bound, references = symbols.resolve(units, exports, names, _init_range(names))
     new_names = {unit.source: unit.new_names for unit in bound}
     # Two files may have the same flat name: kernel/sched/clock.c and kernel/sched_clock.c.
@@ -164,6 +202,7 @@ def build_patch_module(build: Build) -> None:
             for item in functions
         ],
         references=references,
+        hooks=[replace(hook, symbol=new_names[hook.source][hook.symbol]) for hook in called],
         objects=list(objects),
     )
     texts["kpatch.h"] = build.core_header.read_text()
@@ -171,7 +210,9 @@ def build_patch_module(build: Build) -> None:
     write_json(build.module_folder / "references.json", [asdict(item) for item in references])
     made = replay(target, build.module_folder, build.module_name, list(objects), build.core_symbols)
     write_atomic(build.module, made.read_bytes())
-    say(f"{patchfile.shown(build.module)}: replaces {', '.join(item.name for item in functions)}")
+    does = [f"replaces {', '.join(item.name for item in functions)}"] if functions else []
+    does += [f"{hook.kind.value} runs {hook.symbol}" for hook in called]
+    say(f"{patchfile.shown(build.module)}: {'; '.join(does)}")
 
 
 def _exports(target: TargetKernel) -> Mapping[str, symbols.Export]:
@@ -181,11 +222,21 @@ def _exports(target: TargetKernel) -> Mapping[str, symbols.Export]:
 
 @cache
 def _read_exports(path: Path) -> Mapping[str, symbols.Export]:
-    """Every diff and every module of a kernel asks; a prepared kernel does not change."""
+    """Every diff and every module of a kernel asks; nothing changes these files while modules are built."""
     return symbols.parse_symvers(path.read_text(), str(path))
 
 
-def _linkable(target: TargetKernel, files: UnitFiles, functions: list[contract.Replacement]) -> symbols.Unit:
+def _symbols(called: Iterable[hooks.BoundHook], name: str) -> tuple[str, ...]:
+    """The functions of a file that are hooks."""
+    return tuple(hook.symbol for hook in called if hook.source == name)
+
+
+def _linkable(
+    target: TargetKernel,
+    files: UnitFiles,
+    functions: list[contract.Replacement],
+    called: Iterable[hooks.BoundHook],
+) -> symbols.Unit:
     """The patch object of one unit after objtool, with what is needed to bind it."""
     proof = baseline.Proof.from_json(read_json(files.proof))
     account = read_json(files.delta)
@@ -196,12 +247,13 @@ def _linkable(target: TargetKernel, files: UnitFiles, functions: list[contract.R
         locals=frozenset(item["name"] for item in account["references"] if item["local"]),
         addresses=proof.addresses,
         changed=tuple(item.name for item in functions if item.source == files.source),
+        hooks=_symbols(called, files.source),
     )
 
 
 def _flat(source: str) -> str:
     """A source's path as one file name: fs_proc_meminfo."""
-    return source.removesuffix(".c").replace("/", "_")
+    return re.sub(r"\W", "_", source.removesuffix(".c"))
 
 
 def _init_range(names: KernelSymbols) -> tuple[int, int]:

@@ -64,7 +64,8 @@ def check(
         for function in delta["functions"]
         if function["replaces"]
     ]
-    if not changed:
+    has_hooks = manifest.hooks or any(delta["callbacks"] for delta in deltas.values())
+    if not changed and not has_hooks:
         problems.add(place, "the patch changes no function of this kernel", "build a patch that changes code")
     _compare(declared, changed, deltas, place, problems)
     carriers = _carriers(declared, changed)

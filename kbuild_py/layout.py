@@ -82,6 +82,17 @@ class Build:
         return patchfile.touched_files(self.manifest.patches)
 
     @property
+    def c_sources(self) -> tuple[Path, ...]:
+        """The C files that the manifest brings along."""
+        return tuple(path for path in self.manifest.sources if path.suffix == ".c")
+
+    @property
+    def headers(self) -> tuple[Path, ...]:
+        """The headers that those may include by their names."""
+        own = tuple(path for path in self.manifest.sources if path.suffix == ".h")
+        return (self.core_header, *own)
+
+    @property
     def commands(self) -> Path:
         return self.folder / "01-sources" / "commands.json"
 
@@ -99,6 +110,10 @@ class Build:
     @property
     def units(self) -> tuple[UnitFiles, ...]:
         return tuple(self.unit(source) for source in self.sources)
+
+    def source_object(self, source: Path) -> Path:
+        """The object of a C source of the manifest; its folder is for nothing else."""
+        return self.folder / "02-objects" / "manifest" / source.stem / f"{source.stem}.o"
 
     @property
     def contract(self) -> Path:

@@ -68,6 +68,7 @@ class Unit:
     locals:    undefined names that are static in this translation unit
     addresses: name -> address in the image, from the baseline proof
     changed:   included functions that exist in the image, by the name they have in `object`
+    hooks:     functions in `object` that the patch module calls
     """
 
     source: str
@@ -75,6 +76,7 @@ class Unit:
     locals: frozenset[str]
     addresses: Mapping[str, int]
     changed: tuple[str, ...]
+    hooks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Reference:
 class Resolved:
     """One unit, bound: its undefined symbols are exports or are defined by another unit.
 
-    new_names: changed function -> name under which `object` defines it globally
+    new_names: changed function or hook -> name under which `object` defines it globally
     """
 
     source: str
@@ -322,9 +324,10 @@ def _without_unused(obj: ObjectFile) -> ObjectFile:
 
 
 def _publish(units: Sequence[Unit], bound: Sequence[ObjectFile]) -> tuple[Resolved, ...]:
-    """Make changed functions global, so that the patch module's tables can name them.
+    """Make changed functions and hooks global, so that the patch module can name them.
 
-    A name that another unit defines or refers to gets the file's name as suffix.
+    A name that another unit defines or refers to gets the file's name as suffix; but for a hook that is
+    global already, which another unit may well call.
     """
     results = []
     for position, (unit, obj) in enumerate(zip(units, bound, strict=True)):
@@ -332,16 +335,18 @@ def _publish(units: Sequence[Unit], bound: Sequence[ObjectFile]) -> tuple[Resolv
             symbol.name
             for index, other in enumerate(bound)
             for symbol in other.symbols
-            if index != position and (symbol.bind != STB_LOCAL or symbol.name in units[index].changed)
+            if index != position
+            and (symbol.bind != STB_LOCAL or symbol.name in (*units[index].changed, *units[index].hooks))
         }
         undefined = {symbol.name for symbol in obj.symbols if symbol.section == SHN_UNDEF}
         new_names = {}
         symbols = list(obj.symbols)
         for symbol in obj.symbols:
-            if symbol.section == SHN_UNDEF or symbol.name not in unit.changed:
+            if symbol.section == SHN_UNDEF or symbol.name not in (*unit.changed, *unit.hooks):
                 continue
             name = symbol.name
-            if name in undefined or name in others:
+            shared = symbol.bind != STB_LOCAL and name not in unit.changed
+            if (name in undefined or name in others) and not shared:
                 name = f"{name}.{_identifier(unit.source)}"
             new_names[symbol.name] = name
             symbols[symbol.index] = replace(symbol, name=name, bind=STB_GLOBAL, visibility=0)

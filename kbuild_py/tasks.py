@@ -258,6 +258,7 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
             f"compile {source}",
             "compile_unit",
             source,
+            says=manifest.hooks,
             # All of them, for one file may include another.
             file_dep=[kernel_facts, build.commands, *(build.patched_source(name) for name in build.sources)],
             targets=[unit.original, unit.patched, unit.proof_object],
@@ -278,6 +279,17 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
             file_dep=[kernel_facts, unit.original, unit.patched],
             targets=[unit.delta, unit.patch_object],
         )
+    for path in build.c_sources:
+        yield stage(
+            f"source:{build.label}:{path.name}",
+            f"compile {path.name}",
+            "compile_own_source",
+            path,
+            says=manifest.hooks,
+            task_dep=[f"kernel:{build.kernel.name}"],
+            file_dep=[kernel_facts, path, *build.headers],
+            targets=[build.source_object(path)],
+        )
     proofs = [build.unit(source).proof for source in build.sources]
     deltas = [build.unit(source).delta for source in build.sources]
     yield stage(
@@ -290,11 +302,12 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
     )
     # From here on: exactly the declared functions change, and each is proven to be the running kernel's.
     objects = [build.unit(source).patch_object for source in build.sources]
+    objects += [build.source_object(path) for path in build.c_sources]
     yield stage(
         f"module:{build.label}",
         "build the patch module",
         "build_patch_module",
-        says=(manifest.name, manifest.description),
+        says=(manifest.name, manifest.description, manifest.hooks, manifest.consistency),
         file_dep=[
             kernel_facts,
             build.contract,
@@ -344,7 +357,7 @@ def public_tasks(project: Project) -> Iterator[Task]:
         "doc": "format, lint, types and all tests (fast ones first, boots last)",
         "actions": [(refusing(action("run_tests")), [project.root])],
     }
-    small = min(project.builds(), key=patch_size, default=None)
+    small = min((build for build in project.builds() if build.sources), key=patch_size, default=None)
     if small:
         yield {
             "basename": "bench",

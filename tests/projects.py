@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,15 +78,34 @@ class Throwaway:
     def core(self) -> Path:
         return self.root / "build" / "core" / KERNEL / "kpatch.ko"
 
-    def add(self, name: str, patch: str, checks: str = "checks: {}\n", functions: str = "auto") -> None:
-        """Write a manifest of that name, for vmlinux."""
+    def add(
+        self,
+        name: str,
+        patch: str,
+        checks: str = "checks: {}\n",
+        functions: str = "auto",
+        hooks: str = "",
+        sources: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write a manifest of that name, for vmlinux.
+
+        patch:   may be empty, then there is none
+        hooks:   "{load: f}"
+        sources: C files of the manifest, by name
+        """
         folder = self.root / "manifests" / name
         folder.mkdir()
-        (folder / f"{name}.patch").write_text(patch)
-        (folder / "manifest.yaml").write_text(
-            f"schema: 1\nname: {name}\ndescription: A patch that exists for the tests\npatch: {name}.patch\n"
-            f"kernels: [{KERNEL}]\nobjects:\n  vmlinux:\n    functions: {functions}\n{checks}"
-        )
+        text = f"schema: 1\nname: {name}\ndescription: A patch that exists for the tests\n"
+        if patch:
+            (folder / f"{name}.patch").write_text(patch)
+            text += f"patch: {name}.patch\n"
+        for file, content in (sources or {}).items():
+            (folder / file).write_text(content)
+        if sources:
+            text += f"sources: [{', '.join(sources)}]\n"
+        text += f"kernels: [{KERNEL}]\nobjects:\n  vmlinux:\n    functions: {functions}\n"
+        text += f"    hooks: {hooks}\n" if hooks else ""
+        (folder / "manifest.yaml").write_text(text + checks)
 
 
 def throw_away(root: Path, manifests: Sequence[str] = ("meminfo-string",), source: Path = TOP) -> Throwaway:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ from kbuild_py.baseline import FunctionProof, Proof, State
 from kbuild_py.baseline.proof import Difference
 from kbuild_py.contract import Replacement, check
 from kbuild_py.errors import UserError
-from kbuild_py.manifest.model import Backend, Consistency, Function, Manifest, PatchedObject
+from kbuild_py.manifest.model import (
+    Backend,
+    Consistency,
+    Function,
+    Hook,
+    HookKind,
+    Manifest,
+    PatchedObject,
+)
 
 BASE = 0xFFFFFFFF81000000
 
@@ -51,7 +60,8 @@ def function(
 
 
 def delta(*functions: dict[str, Any]) -> dict[str, Any]:
-    return {"result": "changed" if functions else "unchanged", "functions": list(functions)}
+    result = "changed" if functions else "unchanged"
+    return {"result": result, "functions": list(functions), "callbacks": []}
 
 
 def proof(*functions: FunctionProof | str, causes: tuple[str, ...] = ()) -> Proof:
@@ -271,3 +281,16 @@ def test_every_breach_at_once() -> None:
     places = [line.split(":")[0] for line in text.splitlines() if not line.startswith("  ")]
     # g and h undeclared, x unchanged, f and h unproven.
     assert len(places) == 5
+
+
+def test_hooks_are_enough() -> None:
+    """A patch that replaces nothing is refused, but where hooks of the manifest or of the source run."""
+    nothing = manifest()
+    with pytest.raises(UserError, match="changes no function"):
+        check(nothing, {}, {})
+    hook = Hook(HookKind.LOAD, "go", "m.yaml:9:5")
+    (vmlinux,) = nothing.objects
+    assert check(replace(nothing, objects=(replace(vmlinux, functions=(), hooks=(hook,)),)), {}, {}) == ()
+    callback = {"kind": "load", "function": "go", "section": ".kpatch.hooks.load"}
+    marked = {**delta(function("go", status="new")), "callbacks": [callback]}
+    assert check(nothing, {"fs/a.c": marked}, {"fs/a.c": proof()}) == ()

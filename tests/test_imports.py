@@ -30,7 +30,19 @@ PURE = {
     "kbuild_py.contract": ("kbuild_py.errors", "kbuild_py.baseline", "kbuild_py.manifest.model"),
     "kbuild_py.symbols": ("kbuild_py.errors", "kbuild_py.elf", "kbuild_py.kernel.image"),
     "kbuild_py.module.render": ("kbuild_py.errors",),
-    "kbuild_py.module.kpatch": ("kbuild_py.errors", "kbuild_py.symbols", "kbuild_py.module.render"),
+    "kbuild_py.module.hooks": (
+        "kbuild_py.errors",
+        "kbuild_py.elf",
+        "kbuild_py.delta.model",
+        "kbuild_py.manifest.model",
+        "kbuild_py.symbols",
+    ),
+    "kbuild_py.module.kpatch": (
+        "kbuild_py.errors",
+        "kbuild_py.symbols",
+        "kbuild_py.module.render",
+        "kbuild_py.module.hooks",
+    ),
 }
 # Libraries that touch disk, clock, environment or processes.
 IMPURE = {

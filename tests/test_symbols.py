@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """References: what patched code reaches, and by which relocation."""
 
+from dataclasses import replace
+
 import pytest
 
 from kbuild_py.elf.object import SHN_UNDEF, ObjectFile
@@ -146,6 +148,21 @@ def test_two_static_functions_of_one_name_get_two_names() -> None:
     ]  # fmt: skip
     bound, _ = resolve(units, EXPORTS, SYMBOLS)
     assert [item.new_names["show"] for item in bound] == ["show.fs_a_c", "show.fs_b_c"]
+
+
+def test_hooks_can_be_named_by_the_patch_module() -> None:
+    """A static one becomes global, under another name where another file uses its name; a global one, which
+    other files may call, keeps its name."""
+    first = replace(unit(build(function("go", b"\xc3", bind="local"))), hooks=("go",))
+    caller = build(function("f", CALL, reloc(1, "go", -4, "PLT32")))
+    second = replace(unit(build(function("go", b"\xc3")), source="hooks.c"), hooks=("go",))
+    (only,), _ = resolve([first], EXPORTS, SYMBOLS)
+    assert only.new_names == {"go": "go"}
+    assert [symbol.bind for symbol in only.object.symbols if symbol.name == "go"] == [1]
+    bound, references = resolve([first, unit(caller, source="fs/b.c"), second], EXPORTS, SYMBOLS)
+    assert [item.new_names for item in bound] == [{"go": "go.fs_a_c"}, {}, {"go": "go"}]
+    assert targets(bound[1].object, ".text.f") == [("go", -4)]
+    assert references == ()
 
 
 def test_anchor_is_never_a_symbol_that_the_patch_defines() -> None:

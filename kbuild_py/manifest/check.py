@@ -109,6 +109,10 @@ def _translate(error: ValidationError, root: Node) -> Iterator[Misfit]:
     match error.validator:
         case "type":
             yield _wrong_kind(path, node, schema)
+        case "anyOf" | "not" | "required" if "properties" in schema and not isinstance(node, Mapping):
+            pass  # no mapping at all: "type" says so
+        case "anyOf" if isinstance(node, Mapping) and "properties" in schema:
+            yield _none_of(path, node, [choice["required"][0] for choice in rule], schema)
         case "anyOf":
             yield from _no_choice(path, node, schema, error.context or (), root)
         case "additionalProperties" if isinstance(node, Mapping):
@@ -119,16 +123,14 @@ def _translate(error: ValidationError, root: Node) -> Iterator[Misfit]:
             for key in rule:
                 if key not in node.keys:
                     yield _missing_key(path, node, key, schema)
-        case "oneOf" if isinstance(node, Mapping):
-            yield _one_of(path, node, [choice["required"][0] for choice in rule])
-        case "required" | "oneOf":
-            pass  # no mapping at all: "type" says so
         case "uniqueItems" if isinstance(node, Sequence):
             yield from _repeated(path, node)
         case "minItems":
             yield _misfit(path, node, f"{_label(path)} is an empty list", "give at least one item")
         case "not" if rule == {}:
             yield _misfit(path, _key(root, path), f"{_label(path)}: {must}", "remove this key")
+        case "not" if isinstance(node, Mapping) and "required" in rule:
+            yield _not_both(path, node, rule["required"])
         case _:
             cause = f"{_label(path)}: {short(error.instance)} {must}"
             yield _misfit(path, node, cause, remedy.for_value(str(error.instance), schema))
@@ -220,12 +222,19 @@ def _missing_key(path: Path, node: Node, key: str, schema: Any) -> Misfit:
     return Misfit((*path, key), finding, missing=True)
 
 
-def _one_of(path: Path, node: Mapping, keys: list[str]) -> Misfit:
+def _none_of(path: Path, node: Mapping, keys: list[str], schema: Any) -> Misfit:
+    """None of these keys is there, and one must be."""
+    known = list(schema["properties"])
+    meant = [remedy.nearest(key, known) for key in node.keys if key not in known]
+    first = next((key for key in keys if key in meant), keys[0])
+    cause = f"one of the keys {', '.join(repr(key) for key in keys)} is missing"
+    finding = Finding(node.line, node.column, cause, remedy.example(schema["properties"][first], first))
+    return Misfit((*path, first), finding, missing=True)
+
+
+def _not_both(path: Path, node: Mapping, keys: list[str]) -> Misfit:
+    """Both keys are there, and only one may be."""
     given = [key for key in node.keys if key in keys]
-    if not given:
-        cause = f"one of the keys {' and '.join(repr(key) for key in keys)} is missing"
-        finding = Finding(node.line, node.column, cause, f"write {keys[0]} for one, {keys[1]} for several")
-        return Misfit((*path, keys[0]), finding, missing=True)
     cause = f"{given[1]!r} cannot be given together with {given[0]!r}"
     return _misfit((*path, given[1]), node.keys[given[1]], cause, "remove one of the two")
 

@@ -32,6 +32,8 @@ def functions_list(
     """
     functions = sorted({(source_name(symbol), source) for symbol, source in changed})
     names = [name for name, _ in functions]
+    if not functions:
+        return f"{' ' * indent}functions: []\n"
     lines = [f"{' ' * indent}functions:"]
     for name, source in functions:
         known = _declared(name, source, declared)

@@ -32,6 +32,7 @@ ONE_LINE = rf"^[^\x00-\x20\x7f][^\x00-\x1f\x7f]*{END}"
 _PATH = r"^(?!(?:[^/]*/)*\.{0,2}(?:/|$))[^\x00-\x1f\x7f\\]+"
 RELATIVE_PATH = _PATH + END
 SOURCE_PATH = rf"{_PATH}\.c{END}"
+C_FILE = rf"^[A-Za-z0-9_][A-Za-z0-9_-]*\.[ch]{END}"
 COMMAND = r"^(?=[\s\S]*[^\s])[^\x00-\x08\x0b-\x1f\x7f]+$"
 NO_NUL = r"^[^\x00]*$"
 
@@ -81,23 +82,26 @@ class Boolean:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """A list with at least one item; `unique`: no two equal items."""
+    """A list; `unique`: no two equal items; `may_be_empty`: else it has at least one."""
 
     item: Type
     unique: bool = False
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
     """Keys and values, no other keys.
 
-    exactly_one: of these keys one is given, and not two
-    excludes:    (key, others): where `key` is given none of the others may be
-    unknown:     said of a key that is not declared; empty: "unknown key"
+    at_most_one:  of these two keys one may be given, and not both
+    at_least_one: of these keys one must be given
+    excludes:     (key, others): where `key` is given none of the others may be
+    unknown:      said of a key that is not declared; empty: "unknown key"
     """
 
     fields: tuple[Field, ...]
-    exactly_one: tuple[str, ...] = ()
+    at_most_one: tuple[str, ...] = ()
+    at_least_one: tuple[str, ...] = ()
     excludes: tuple[tuple[str, tuple[str, ...]], ...] = ()
     unknown: str = ""
 
@@ -114,14 +118,7 @@ class Either:
     must: str
 
 
-@dataclass(frozen=True, slots=True)
-class NotYet:
-    """A key that is known, and refused in this version."""
-
-    reason: str
-
-
-Type: TypeAlias = Text | Word | Integer | Boolean | ListOf | Mapping | Either | NotYet
+Type: TypeAlias = Text | Word | Integer | Boolean | ListOf | Mapping | Either
 Example: TypeAlias = str | int | bool | list["Example"] | dict[str, "Example"]
 
 
@@ -205,9 +202,44 @@ FUNCTION = Mapping(
 _FUNCTIONS = Either(
     (
         Word(("auto",), "be a list of functions, or the word auto"),
-        ListOf(Either((_FUNCTION_NAME, FUNCTION), "be a function's name, or a mapping with its name")),
+        ListOf(
+            Either((_FUNCTION_NAME, FUNCTION), "be a function's name, or a mapping with its name"),
+            may_be_empty=True,
+        ),
     ),
     "be a list of functions, or the word auto",
+)
+
+
+def _hook(key: str, moment: str) -> Field:
+    return Field(key, _FUNCTION_NAME, f"Runs {moment}", example=f"{key}_hook")
+
+
+HOOKS = Mapping(
+    (
+        _hook(
+            "pre_patch", "before the switch and may sleep: `int f(void)`. An error (-errno) refuses the load."
+        ),
+        _hook(
+            "load",
+            "right after the switch, while the machine is still stopped: `void f(void)`. It must not sleep, "
+            "allocate, print or take locks. Only with `consistency: atomic`.",
+        ),
+        _hook("post_patch", "when the new functions are in use: `void f(void)`."),
+        _hook(
+            "pre_unpatch",
+            "before the switch back: `void f(void)`. When that is refused `post_patch` runs again.",
+        ),
+        _hook(
+            "unload",
+            "right after the switch back, while the machine is still stopped, like `load`: `void f(void)`.",
+        ),
+        _hook(
+            "post_unpatch",
+            "when the old functions are in use again, and when loading was refused after `pre_patch`: "
+            "`void f(void)`.",
+        ),
+    )
 )
 
 _OBJECT = Mapping(
@@ -218,14 +250,17 @@ _OBJECT = Mapping(
             "The functions that the patch may change, each by its name or as a mapping. This is a contract: "
             "a function that changes and is not listed is an error, and so is a listed one that does not "
             "change. "
-            "`auto` takes whatever changes; it is for drafts, `kbuild-py functions NAME` prints the list.",
+            "`auto` takes whatever changes; it is for drafts, `kbuild-py functions NAME` prints the list. "
+            "`[]` is for a manifest that replaces no function and has hooks only.",
             required=True,
             example=["meminfo_proc_show"],
         ),
         Field(
             "hooks",
-            NotYet("hooks come with a later version"),
-            "Functions that run when the patch is applied and removed. Not in this version.",
+            HOOKS,
+            "Functions that run when the patch is applied and removed, by name. Each is a function of a "
+            "file in `sources`, or a new one in a file that the patch changes; one may be several hooks.",
+            example={"post_patch": "post_patch_hook", "pre_unpatch": "pre_unpatch_hook"},
         ),
     )
 )
@@ -315,6 +350,23 @@ MANIFEST = Format(
                 example=["0001-one.patch", "0002-two.patch"],
             ),
             Field(
+                "sources",
+                ListOf(
+                    Text(
+                        C_FILE,
+                        "be the name of a C file in the manifest's folder (letters, digits, _ and -, then .c "
+                        "or .h), and not kpatch.h",
+                        max_length=64,
+                        forbidden=("kpatch.h",),
+                    ),
+                    unique=True,
+                ),
+                "C files in the manifest's folder that become part of the patch module: hooks, and functions "
+                "that patched code calls. They are compiled like a module's sources; headers (.h) lie beside "
+                "them. Enough without a patch, for a manifest that has hooks only.",
+                example=["hooks.c"],
+            ),
+            Field(
                 "kernels",
                 ListOf(
                     Text(KERNEL_NAME, "be the name of a kernel (lower-case letters, digits, . and -)"),
@@ -348,14 +400,22 @@ MANIFEST = Format(
                             _OBJECT,
                             "The kernel image.",
                             required=True,
-                            example={"functions": ["meminfo_proc_show"]},
+                            example={
+                                "functions": ["meminfo_proc_show"],
+                                "hooks": {"post_patch": "post_patch_hook"},
+                            },
                         ),
                     ),
                     unknown="patching modules comes with a later version, today it is vmlinux only",
                 ),
                 "The objects that the patch changes. In this version that is the kernel image, `vmlinux`.",
                 required=True,
-                example={"vmlinux": {"functions": ["meminfo_proc_show"]}},
+                example={
+                    "vmlinux": {
+                        "functions": ["meminfo_proc_show"],
+                        "hooks": {"post_patch": "post_patch_hook"},
+                    }
+                },
             ),
             Field(
                 "checks",
@@ -387,7 +447,8 @@ MANIFEST = Format(
                 },
             ),
         ),
-        exactly_one=("patch", "patches"),
+        at_most_one=("patch", "patches"),
+        at_least_one=("patch", "patches", "sources"),
     ),
 )
 

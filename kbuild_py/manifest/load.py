@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kbuild_py.errors import Problems, UserError
-from kbuild_py.manifest import fields
+from kbuild_py.manifest import fields, hooks
 from kbuild_py.manifest.check import Path as KeyPath
 from kbuild_py.manifest.document import Document
 from kbuild_py.manifest.model import (
@@ -162,16 +162,18 @@ def _load_manifest(path: Path, root: Path) -> Manifest:
         cause = f"the name {name} is not the name of the manifest's folder, {folder.name!r}"
         document.wrong(("name",), cause, f"write name: {folder.name}, or rename the folder")
     patches = [("patch",), *(("patches", index) for index in range(document.count("patches")))]
-    for patch in patches:
-        if document.sound(*patch):
-            _check_patch(document, patch, folder)
+    sources = [("sources", index) for index in range(document.count("sources"))]
+    for file in (*patches, *sources):
+        if document.sound(*file):
+            _check_file(document, file, folder)
     _check_kernel_names(document, root)
     _check_functions(document)
+    hooks.check(document)
     document.raise_if_wrong()
     return _manifest(document, path)
 
 
-def _check_patch(document: Document, path: KeyPath, folder: Path) -> None:
+def _check_file(document: Document, path: KeyPath, folder: Path) -> None:
     name = document.value(*path)
     target = Path(os.path.realpath(folder / name))
     if not target.is_relative_to(os.path.realpath(folder)):
@@ -180,19 +182,19 @@ def _check_patch(document: Document, path: KeyPath, folder: Path) -> None:
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
-        near = difflib.get_close_matches(name, _patch_files(folder), 1, 0.5)
+        near = difflib.get_close_matches(name, _other_files(folder), 1, 0.5)
         remedy = f"did you mean {near[0]!r}?" if near else "paths start at the manifest's folder"
         return document.wrong(path, f"there is no file {short(name)}", remedy)
     except OSError as error:
         return document.wrong(path, f"cannot read {short(name)}: {error.strerror}", "")
     if not stat.S_ISREG(mode):
-        document.wrong(path, f"{short(name)} is not a file", "name the patch file itself")
+        document.wrong(path, f"{short(name)} is not a file", "name the file itself")
     elif not os.access(target, os.R_OK):
         document.wrong(path, f"cannot read {short(name)}: Permission denied", "")
     return None
 
 
-def _patch_files(folder: Path) -> list[str]:
+def _other_files(folder: Path) -> list[str]:
     return [entry.name for entry in _entries(folder, Problems()) if entry.name != MANIFEST_FILE]
 
 
@@ -246,7 +248,7 @@ def _function(document: Document, path: KeyPath) -> Function:
 def _manifest(document: Document, path: Path) -> Manifest:
     """The value of a document in which everything is sound."""
     content = document.data
-    patches = [content["patch"]] if "patch" in content else content["patches"]
+    patches = [content["patch"]] if "patch" in content else content.get("patches", ())
     folder = path.parent
     return Manifest(
         name=content["name"],
@@ -259,6 +261,7 @@ def _manifest(document: Document, path: Path) -> Manifest:
         consistency=Consistency(content.get("consistency", fields.MANIFEST.top.default("consistency"))),
         objects=tuple(_object(document, name) for name in content["objects"]),
         checks=tuple(_checks(document)),
+        sources=tuple(folder / source for source in content.get("sources", ())),
     )
 
 
@@ -267,7 +270,7 @@ def _object(document: Document, name: str) -> PatchedObject:
     functions = None
     if document.value(*path) != "auto":
         functions = tuple(_function(document, (*path, index)) for index in range(document.count(*path)))
-    return PatchedObject(name, functions, document.key_place("objects", name))
+    return PatchedObject(name, functions, document.key_place("objects", name), hooks.hooks(document, name))
 
 
 def _checks(document: Document) -> Iterable[Check]:

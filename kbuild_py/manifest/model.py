@@ -40,6 +40,41 @@ class Function:
     place: str
 
 
+class HookKind(enum.Enum):
+    """When a hook runs, in the order of a patch's life."""
+
+    PRE_PATCH = "pre_patch"
+    LOAD = "load"
+    POST_PATCH = "post_patch"
+    PRE_UNPATCH = "pre_unpatch"
+    UNLOAD = "unload"
+    POST_UNPATCH = "post_unpatch"
+
+    @property
+    def result(self) -> str:
+        """The C type that such a function returns."""
+        return "int" if self is HookKind.PRE_PATCH else "void"
+
+    @property
+    def in_stop(self) -> bool:
+        """It runs while the machine is stopped."""
+        return self in (HookKind.LOAD, HookKind.UNLOAD)
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A function of the patch that runs at a moment; `place` is file:line:column in the manifest."""
+
+    kind: HookKind
+    function: str
+    place: str
+
+    @property
+    def prototype(self) -> str:
+        """How the function must be declared in C."""
+        return f"{self.kind.result} {self.function}(void)"
+
+
 @dataclass(frozen=True, slots=True)
 class PatchedObject:
     """vmlinux or a module, with the functions declared for it; None is `functions: auto`."""
@@ -47,6 +82,7 @@ class PatchedObject:
     name: str
     functions: tuple[Function, ...] | None
     place: str
+    hooks: tuple[Hook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +106,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One manifest.  Paths are absolute; `folder` is where the manifest lies."""
+    """One manifest.  Paths are absolute; `folder` is where the manifest lies.
+
+    patches: in the order in which they are applied; may be none where there are sources
+    sources: C files and headers of the patch module
+    """
 
     name: str
     description: str
@@ -82,6 +122,12 @@ class Manifest:
     consistency: Consistency
     objects: tuple[PatchedObject, ...]
     checks: tuple[Check, ...]
+    sources: tuple[Path, ...] = ()
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """The hooks of all objects."""
+        return tuple(hook for item in self.objects for hook in item.hooks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ written here, and check while you type.
 def example(format_: fields.Format) -> str:
     """A complete file of the format, valid but for the files that it names."""
     top = format_.top
-    left_out = top.exactly_one[1:]
+    left_out = top.at_most_one[1:]
     values = {field.key: field.example for field in top.fields if field.key not in left_out}
     modeline = f"# yaml-language-server: $schema=../schema/{format_.schema_name}\n"
     return modeline + yaml.safe_dump(values, sort_keys=False, width=100)
@@ -76,13 +76,11 @@ def _table(mapping: fields.Mapping) -> str:
 
 
 def _value(field: fields.Field, mapping: fields.Mapping) -> str:
-    if isinstance(field.type, fields.NotYet):
-        return "not yet"
     need = "optional"
     if field.required:
         need = "**required**"
-    elif field.key in mapping.exactly_one:
-        need = f"**one of {' and '.join(f'`{key}`' for key in mapping.exactly_one)}**"
+    elif field.key in mapping.at_least_one:
+        need = f"**at least one of {', '.join(f'`{key}`' for key in mapping.at_least_one)}**"
     elif field.default is not None:
         need = f"default `{json.dumps(field.default).strip(chr(34))}`"
     return f"{_kind(field.type)}; {need}"

@@ -36,8 +36,11 @@ def example(schema: dict[str, Any], key: str = "") -> str:
 
 def kinds(schema: dict[str, Any]) -> set[str]:
     """The schema's types, without those that take only a few fixed words."""
-    choices = schema.get("anyOf", [schema])
-    return {choice["type"] for choice in choices if "enum" not in choice}
+    return {choice["type"] for choice in _choices(schema) if "enum" not in choice}
+
+
+def _choices(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [schema] if "type" in schema else schema["anyOf"]
 
 
 def for_kind(node: Scalar, schema: dict[str, Any]) -> str:
@@ -54,7 +57,7 @@ def for_kind(node: Scalar, schema: dict[str, Any]) -> str:
             return f"write {schema['required'][0]}: {node.text}"
         return ""
     if "string" in wanted:
-        accepted = any(_fits(node.text, choice) for choice in schema.get("anyOf", [schema]))
+        accepted = any(_fits(node.text, choice) for choice in _choices(schema))
         return f"if it is meant as text, quote it: {json.dumps(node.text)}" if accepted else example(schema)
     if "boolean" in wanted:
         return "write true or false"

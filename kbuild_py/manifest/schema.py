@@ -57,12 +57,12 @@ def _type_schema(type_: fields.Type) -> Schema:
         case fields.Boolean():
             return {"type": "boolean"}
         case fields.ListOf():
-            schema = {"type": "array", "items": _type_schema(type_.item), "minItems": 1}
+            schema = {"type": "array", "items": _type_schema(type_.item)}
+            if not type_.may_be_empty:
+                schema["minItems"] = 1
             return schema | ({"uniqueItems": True} if type_.unique else {})
         case fields.Either():
             return {"anyOf": [_type_schema(choice) for choice in type_.choices]} | _message(type_.must)
-        case fields.NotYet():
-            return {"not": {}, "errorMessage": type_.reason}
         case fields.Mapping():
             return _mapping_schema(type_)
 
@@ -74,8 +74,10 @@ def _mapping_schema(mapping: fields.Mapping) -> Schema:
         "additionalProperties": False,
         "required": [field.key for field in mapping.fields if field.required],
     }
-    if mapping.exactly_one:
-        schema["oneOf"] = [{"required": [key]} for key in mapping.exactly_one]
+    if mapping.at_most_one:
+        schema["not"] = {"required": list(mapping.at_most_one)}
+    if mapping.at_least_one:
+        schema["anyOf"] = [{"required": [key]} for key in mapping.at_least_one]
     if mapping.excludes:
         schema["dependentSchemas"] = {
             key: {"properties": {other: _excluded_by(key) for other in others}}

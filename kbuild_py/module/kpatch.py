@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kbuild_py.module.hooks import BoundHook
 from kbuild_py.module.render import c_text, render
 from kbuild_py.symbols import Reference
 
@@ -50,6 +51,7 @@ def module_sources(
     build_id: str,
     functions: Sequence[PatchedFunction],
     references: Iterable[Reference],
+    hooks: Sequence[BoundHook] = (),
     objects: Sequence[str],
 ) -> dict[str, str]:
     """File name -> content of everything that Kbuild needs next to the patch objects.
@@ -68,6 +70,7 @@ def module_sources(
             "build_id": [f"0x{byte:02x}" for byte in bytes.fromhex(build_id)],
             "functions": functions,
             "references": listed,
+            "hooks": hooks,
             "anchors": sorted({reference.anchor for reference in listed}),
         },
     )

@@ -6,7 +6,7 @@ the tools that it calls in the end run.  But every patch module is built in the 
 `patch.c`, link it with the patch objects, let modpost write the module's last source file, compile that,
 link.  So kbuild builds one sample, and leaves the command of each step in a file beside its result
 (scripts/Kbuild.include, if_changed).  These commands, with names and folders put in, build every other
-patch module for this kernel.
+patch module for this kernel, and compile the C sources that a manifest brings along.
 A test compares what both ways give, byte for byte.
 """
 
@@ -27,15 +27,18 @@ from kbuild_py.module.build import kbuild
 from kbuild_py.run import run
 
 SAMPLE = "kpatch-kbuild-py-sample"
+SAMPLE_STEM = "kbuild-py-sample-source"
 UNIT = "kbuild-py-sample-unit.o"
 SAMPLE_SOURCE = """\
 #include <linux/module.h>
 MODULE_LICENSE("GPL");
 """
 # The results of the steps, in order; each has its command in a file `.RESULT.cmd`.
-STEPS = ("{name}.mod", "patch.o", "{name}.o", "modules.order", "Module.symvers", "{name}.mod.o", "{name}.ko")
+COMPILE = "{source}.o"
+STEPS = ("{name}.mod", COMPILE, "{name}.o", "modules.order", "Module.symvers", "{name}.mod.o", "{name}.ko")
 # What stands for the things that differ between modules.
 FOLDER, NAME, IDENTIFIER, OBJECTS, SYMBOLS = "@FOLDER@", "@NAME@", "@IDENTIFIER@", "@OBJECTS@", "@SYMBOLS@"
+SOURCE, SOURCE_IDENTIFIER = "@SOURCE@", "@SOURCE_IDENTIFIER@"
 
 
 def replay(
@@ -47,9 +50,7 @@ def replay(
     Raises `UserError` with the tool's output when a step fails.
     """
     values = {
-        FOLDER: shlex.quote(str(folder)),
-        NAME: name,
-        IDENTIFIER: name.replace("-", "_"),
+        **_names(folder, name, "patch"),
         OBJECTS: " ".join(objects),
         SYMBOLS: shlex.quote(str(extra_symbols)),
     }
@@ -65,6 +66,24 @@ def replay(
         log += f"$ {command}\n{result.stdout}{result.stderr}"
     write_atomic(folder / "build.log", log)
     return folder / f"{name}.ko"
+
+
+def compile_command(kernel: TargetKernel, folder: Path, name: str, stem: str) -> str:
+    """The shell command that compiles `folder`/STEM.c to STEM.o as a source of the module `name`.
+
+    It runs in the folder of the kernel's headers.
+    """
+    return fill(recipe(kernel)[STEPS.index(COMPILE)], _names(folder, name, stem))
+
+
+def _names(folder: Path, name: str, stem: str) -> dict[str, str]:
+    return {
+        FOLDER: shlex.quote(str(folder)),
+        NAME: name,
+        IDENTIFIER: name.replace("-", "_"),
+        SOURCE: stem,
+        SOURCE_IDENTIFIER: stem.replace("-", "_"),
+    }
 
 
 def fill(command: str, values: Mapping[str, str]) -> str:
@@ -90,9 +109,9 @@ def recipe(kernel: TargetKernel) -> list[str]:
 def _record(kernel: TargetKernel) -> list[str]:
     """Build the sample with kbuild and read its commands."""
     with scratch(cache_folder() / "modules") as folder:
-        (folder / "patch.c").write_text(SAMPLE_SOURCE)
+        (folder / f"{SAMPLE_STEM}.c").write_text(SAMPLE_SOURCE)
         (folder / "unit.c").write_text("")
-        (folder / "Kbuild").write_text(f"obj-m := {SAMPLE}.o\n{SAMPLE}-y := patch.o {UNIT}\n")
+        (folder / "Kbuild").write_text(f"obj-m := {SAMPLE}.o\n{SAMPLE}-y := {SAMPLE_STEM}.o {UNIT}\n")
         symbols = folder / "extra.symvers"
         symbols.write_text("")
         run([kernel.compiler, "-c", "-o", f"{UNIT}_shipped", "unit.c"], cwd=folder)
@@ -103,8 +122,11 @@ def _record(kernel: TargetKernel) -> list[str]:
             UNIT: OBJECTS,
             SAMPLE: NAME,
             SAMPLE.replace("-", "_"): IDENTIFIER,
+            SAMPLE_STEM: SOURCE,
+            SAMPLE_STEM.replace("-", "_"): SOURCE_IDENTIFIER,
         }
-        return [fill(_saved(folder / f".{step.format(name=SAMPLE)}.cmd"), values) for step in STEPS]
+        results = [step.format(name=SAMPLE, source=SAMPLE_STEM) for step in STEPS]
+        return [fill(_saved(folder / f".{result}.cmd"), values) for result in results]
 
 
 def _saved(path: Path) -> str:

@@ -19,6 +19,7 @@ copies of the original for the proof (`proof_object`), which compares with an im
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ from kbuild_py.unit.patchfile import encode, shown
 
 PAIR_FLAGS = ("-ffunction-sections", "-fdata-sections", "-g0")
 PLAIN_FLAGS = ("-g0",)
+DECLARATIONS = "declarations"  # a file's name in the compiler's messages
 
 _MESSAGE = re.compile(
     r"^(?P<file>[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$", re.MULTILINE
@@ -94,6 +96,23 @@ def compile_pair(kernel: TargetKernel, unit: TranslationUnit, layout: Layout, fo
     if patched.status != 0:
         raise UserError(*_explain(kernel, unit, patched, folder))
     return pair
+
+
+def contradicted(command: CompileCommand, overlay: Path, declarations: Sequence[str]) -> dict[str, str]:
+    """The declarations that the source's own definitions contradict, each with the compiler's words.
+
+    overlay: the tree with the source; declarations: C, a line each
+    """
+    lines = [
+        f'#include "{(overlay / command.source).absolute()}"',
+        f'#line 1 "{DECLARATIONS}"',
+        *declarations,
+    ]
+    words = compiler_words(command, Path(os.devnull), PAIR_FLAGS)[:-4]
+    argv = [*words, "-fsyntax-only", "-x", "c", "-"]
+    result = run(argv, cwd=overlay, env=ENVIRONMENT, check=False, stdin="\n".join([*lines, ""]).encode())
+    found = [match for match in _MESSAGE.finditer(result.stderr) if match["file"] == DECLARATIONS]
+    return {declarations[int(match["line"]) - 1]: match["text"] for match in found}
 
 
 def compile_unit(

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kbuild_py.actions import refuse_callbacks
 from kbuild_py.delta.diff import diff
 from kbuild_py.delta.model import Delta, Verdicts
-from kbuild_py.errors import UserError
 from tests.delta.snippets import COMPILERS, compile_text
 
 CODE = "int f(int x) { return other(x) * 3; } static noinline int g(int x) { return other(x); } "
@@ -66,22 +64,3 @@ def test_hooks_of_old_kernels(tmp_path: Path) -> None:
     assert [(item.kind, item.function) for item in result.callbacks] == [("load", "start")]
     assert [(item.name, item.status.value) for item in result.functions] == [("start", "new")]
     assert not result.data
-
-
-def test_the_build_refuses_callbacks_that_nothing_would_call(tmp_path: Path) -> None:
-    callback = (
-        "static int prepare(void *object) { return other(1); } "
-        'void *__klp_pre_patch_callback_vmlinux section(".discard.klp_callback_ptrs") = prepare;'
-    )
-    result = both(COMPILERS[0], tmp_path, CODE, CODE + callback)
-    assert isinstance(result, Delta) and result.changed
-    with pytest.raises(UserError) as caught:
-        refuse_callbacks("fs/a.c", result)
-    assert "'prepare' as a callback" in str(caught.value) and "hook" in str(caught.value)
-    refuse_callbacks("fs/a.c", diff_without_callbacks(tmp_path))
-
-
-def diff_without_callbacks(folder: Path) -> Delta:
-    result = both(COMPILERS[0], folder, CODE, CODE.replace("* 3", "* 5"))
-    assert isinstance(result, Delta)
-    return result

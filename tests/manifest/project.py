@@ -38,5 +38,7 @@ def make_project(root: Path) -> Path:
     folder = root / "manifests" / "probe"
     folder.mkdir()
     (folder / "probe.patch").write_text("--- a/x.c\n+++ b/x.c\n")
+    (folder / "hooks.c").write_text("void go(void) { }\n")
+    (folder / "hooks.h").touch()
     (folder / "manifest.yaml").write_text(MANIFEST)
     return folder / "manifest.yaml"

@@ -24,6 +24,7 @@ from kbuild_py.manifest.model import (
     Check,
     Consistency,
     Function,
+    HookKind,
     KernelDescription,
     Manifest,
     PatchedObject,
@@ -111,6 +112,34 @@ def test_defaults_and_auto(tmp_path: Path) -> None:
     assert (manifest.backend, manifest.consistency) == (Backend.KPATCH, Consistency.ATOMIC)
     assert manifest.objects[0].functions is None
     assert manifest.checks == ()
+
+
+def test_sources_and_hooks(tmp_path: Path) -> None:
+    """Sources without a patch are enough; hooks come in the order in which they run."""
+    path = make_project(tmp_path)
+    hooks = "    hooks: {unload: back, pre_patch: check, load: go, post_unpatch: back}\n"
+    text = MANIFEST.replace("patch: probe.patch", "sources: [hooks.c, hooks.h]")
+    path.write_text(text.replace("[meminfo_proc_show]\n", f"[]\n{hooks}"))
+    manifest = load_manifest(path)
+    assert manifest.patches == ()
+    assert manifest.sources == (path.parent / "hooks.c", path.parent / "hooks.h")
+    assert manifest.objects[0].functions == ()
+    assert [(hook.kind, hook.prototype, hook.place.split(":")[1:]) for hook in manifest.hooks] == [
+        (HookKind.PRE_PATCH, "int check(void)", ["9", "38"]),
+        (HookKind.LOAD, "void go(void)", ["9", "51"]),
+        (HookKind.UNLOAD, "void back(void)", ["9", "21"]),
+        (HookKind.POST_UNPATCH, "void back(void)", ["9", "69"]),
+    ]
+
+
+def test_a_source_that_is_a_link_out_of_the_folder(tmp_path: Path) -> None:
+    path = make_project(tmp_path)
+    (tmp_path / "real.c").touch()
+    (path.parent / "hooks.c").unlink()
+    (path.parent / "hooks.c").symlink_to(tmp_path / "real.c")
+    path.write_text(MANIFEST.replace("kernels:", "sources: [hooks.c]\nkernels:"))
+    with pytest.raises(UserError, match=r"'hooks\.c' leads out of the manifest's folder"):
+        load_manifest(path)
 
 
 def test_kernel_description(tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ A change of the template that is meant: run with KBUILD_PY_GOLDEN=write, and rea
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from kbuild_py.manifest.model import HookKind
+from kbuild_py.module.hooks import BoundHook
 from kbuild_py.module.kpatch import Part, PatchedFunction, module_sources
 from kbuild_py.symbols import Reference
 
@@ -37,17 +40,26 @@ REFERENCES = (
     Reference("same", 1, TEXT + 0x1000, "FSE_readNCount", 0),
     Reference("unlisted", 0, TEXT + 0x7000, "a_third_anchor", 0x40),
 )
-CASES = {
-    "one-function": ((PLAIN,), ()),
-    "all": (ALL, REFERENCES),
+HOOKS = tuple(BoundHook(kind, "manifests/x/hooks.c", f"do_{kind.value}", False) for kind in HookKind)
+MARKED = (
+    BoundHook(HookKind.PRE_PATCH, "fs/a.c", "prepare.fs_a_c", True),
+    BoundHook(HookKind.LOAD, "fs/a.c", "at_once", False),
+    BoundHook(HookKind.POST_UNPATCH, "fs/a.c", "restore", True),
+)
+CASES: dict[str, tuple[Sequence[PatchedFunction], Sequence[Reference], Sequence[BoundHook]]] = {
+    "one-function": ((PLAIN,), (), ()),
+    "all": (ALL, REFERENCES, ()),
     # kallsyms does not list it, so the core cannot compare it.
-    "only-unlisted": ((PLAIN,), REFERENCES[-1:]),
+    "only-unlisted": ((PLAIN,), REFERENCES[-1:], ()),
+    "hooks": ((PLAIN,), REFERENCES[:1], HOOKS),
+    "only-hooks": ((), (), HOOKS[2:4]),
+    "marked-hooks": ((PLAIN,), (), MARKED),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: str) -> None:
-    functions, references = CASES[case]
+    functions, references, hooks = CASES[case]
     texts = module_sources(
         name=case,
         description='Says "*/" and \\',
@@ -56,6 +68,7 @@ def test_golden(case: str) -> None:
         build_id="06f8bde30046985060c60820f7a11515a33afb06",
         functions=functions,
         references=references,
+        hooks=hooks,
         objects=["1_fs_a.o", "2_fs_b.o"],
     )
     assert set(texts) == {"patch.c", "Kbuild"}

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Hooks: which function of which object is called when, from the three places where one may be named.
+
+- The manifest names a function that one of its own sources defines.
+- The manifest names a function that the patch adds to a file of the kernel.
+- The patched source names one itself, with a marker (delta/markers.py).
+
+The manifest's hooks take no argument, for each backend of the kernel would pass another one; a wrapper in
+the patch module takes what the backend passes.  A marker's callbacks take a `struct klp_object *`, but
+for the old kind (`.kpatch.hooks`).
+
+Pure.  Everything that is wrong is found here or was by the compiler, since the linker asks for a name only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kbuild_py.delta.model import Status
+from kbuild_py.elf.constants import STB_LOCAL, STT_FUNC
+from kbuild_py.elf.object import SHN_UNDEF, ObjectFile
+from kbuild_py.errors import Problems
+from kbuild_py.manifest.model import Consistency, Hook, HookKind, Manifest
+from kbuild_py.symbols import SymbolTable
+
+# What the module's own start-up and end are called; patch.c has them.
+RESERVED = ("init_module", "cleanup_module")
+
+
+@dataclass(frozen=True, slots=True)
+class BoundHook:
+    """A hook and its function: `symbol` in the object of the file `source`.
+
+    takes_object: it is called with an object, as the kernel's livepatch calls its callbacks
+    """
+
+    kind: HookKind
+    source: str
+    symbol: str
+    takes_object: bool
+
+
+def bind(
+    manifest: Manifest, accounts: Mapping[str, dict[str, Any]], objects: Mapping[str, ObjectFile]
+) -> tuple[BoundHook, ...]:
+    """The hooks of the patch's one object, in the order of `HookKind`.
+
+    accounts: of each patched file of the kernel, as `Delta.to_json` gives it
+    objects:  of each of the manifest's own sources
+    Raises `UserError` with all that is wrong.
+    """
+    problems = Problems()
+    found = list(_marked(manifest, accounts, problems))
+    for hook in manifest.hooks:
+        candidates = [*_in_sources(hook, objects), *_in_patch(hook, accounts)]
+        if len(candidates) == 1 and candidates[0].symbol:
+            found += candidates
+        else:
+            problems.add(hook.place, *_unfit(hook, candidates))
+    for kind in HookKind:
+        same = [f"{hook.symbol} ({hook.source})" for hook in found if hook.kind is kind]
+        if len(same) > 1:
+            cause = f"{' and '.join(same)} are to be the {kind.value} hook, and an object has one of a kind"
+            problems.add(manifest.objects[0].place, cause, "keep one, and call the others from it")
+    problems.raise_if_any()
+    return tuple(hook for kind in HookKind for hook in found if hook.kind is kind)
+
+
+def _in_sources(hook: Hook, objects: Mapping[str, ObjectFile]) -> Iterator[BoundHook]:
+    for source, obj in objects.items():
+        if hook.function in _functions(obj):
+            yield BoundHook(hook.kind, source, hook.function, False)
+
+
+def _in_patch(hook: Hook, accounts: Mapping[str, dict[str, Any]]) -> Iterator[BoundHook]:
+    """The function that the patch adds; without a symbol one that the kernel has, which will not do."""
+    for source, account in accounts.items():
+        for function in account["functions"]:
+            if function["patched_name"] == hook.function:
+                new = function["status"] == Status.NEW.value
+                yield BoundHook(hook.kind, source, function["name"] if new else "", False)
+
+
+def _unfit(hook: Hook, candidates: Sequence[BoundHook]) -> tuple[str, str]:
+    """Cause and remedy for a hook that names no function, several, or one of the kernel's."""
+    what, places = f"the {hook.kind.value} hook {hook.function!r}", [item.source for item in candidates]
+    if not candidates:
+        return f"no source defines {what}", (
+            f"write '{hook.prototype}' in a file of sources, or add it in the patch; one that is static and "
+            "that nothing calls is not compiled"
+        )
+    if len(candidates) > 1:
+        return f"{what} is defined in {' and in '.join(places)}", "give all but one another name"
+    return f"{what} is a function of the kernel ({places[0]})", "write a new function"
+
+
+def _marked(
+    manifest: Manifest, accounts: Mapping[str, dict[str, Any]], problems: Problems
+) -> Iterator[BoundHook]:
+    """The hooks that the patched files name with markers."""
+    for source, account in accounts.items():
+        shipped = {function["name"] for function in account["functions"]}
+        for callback in account["callbacks"]:
+            kind, name, section = HookKind(callback["kind"]), callback["function"], callback["section"]
+            registers = f"the source registers {name!r} as {kind.value} ({section})"
+            if name not in shipped:
+                cause = f"{registers}, a function of the kernel"
+                problems.add(source, cause, "register a new function")
+            elif kind.in_stop and manifest.consistency is Consistency.PER_TASK:
+                cause = f"{registers}, which runs while the machine is stopped, and consistency is per-task"
+                problems.add(source, cause, "write consistency: atomic, or register pre_patch or post_patch")
+            else:
+                yield BoundHook(kind, source, name, not kind.in_stop)
+
+
+def check_names(objects: Mapping[str, ObjectFile], symbols: SymbolTable) -> None:
+    """Refuse a global name of the manifest's own sources that the kernel or patch.c has as well.
+
+    The linker would let patched code that means the kernel's have this one.
+    """
+    problems = Problems()
+    for source, obj in objects.items():
+        for symbol in obj.symbols:
+            if symbol.section == SHN_UNDEF or symbol.bind == STB_LOCAL:
+                continue
+            if symbol.name in RESERVED:
+                cause = f"defines {symbol.name!r}, which is the patch module's own (module_init, module_exit)"
+                problems.add(source, cause, "make it a hook of the manifest")
+            elif any(found.type.isupper() for found in symbols.named(symbol.name)):
+                cause = f"defines {symbol.name!r}, and the kernel has a global symbol of that name"
+                problems.add(source, cause, "make it static, or give it another name")
+    problems.raise_if_any()
+
+
+def _functions(obj: ObjectFile) -> set[str]:
+    return {item.name for item in obj.symbols if item.type == STT_FUNC and item.section != SHN_UNDEF}

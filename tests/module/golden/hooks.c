@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Says \"* /\" and \\
+ *
+ * Patch module "hooks" for kernel 6.1.0-50-amd64 (6.1.176-1).
+ * Generated from the manifest; edit that.
+ */
+#include <linux/module.h>
+#include "kpatch.h"
+
+/* The new functions; the patch object of each source file defines them. */
+extern void new_1(void) asm("show");
+
+/* Exported symbols from which those that are not exported are reached. */
+extern const char anchor_1[] asm("FSE_readNCount");
+
+static const struct kpatch_func vmlinux_funcs[] = {
+	{
+		.old_name = "show",
+		.old_sympos = 1,
+		.old_addr = 0xffffffff81000010,
+		.old_size = 32,
+		.new_func = new_1,
+	},
+};
+
+/* What the patched code reaches; the core compares each address with the running kernel's symbols. */
+static const struct kpatch_reference vmlinux_references[] = {
+	{ "after", 1, anchor_1 + 0x4000 },
+};
+
+/* The hooks take no argument, so that one source fits every backend. */
+extern int hook_pre_patch(void) asm("do_pre_patch");
+
+static int vmlinux_pre_patch(const struct kpatch_object *object)
+{
+	return hook_pre_patch();
+}
+
+extern void hook_load(void) asm("do_load");
+
+static void vmlinux_load(const struct kpatch_object *object)
+{
+	hook_load();
+}
+
+extern void hook_post_patch(void) asm("do_post_patch");
+
+static void vmlinux_post_patch(const struct kpatch_object *object)
+{
+	hook_post_patch();
+}
+
+extern void hook_pre_unpatch(void) asm("do_pre_unpatch");
+
+static void vmlinux_pre_unpatch(const struct kpatch_object *object)
+{
+	hook_pre_unpatch();
+}
+
+extern void hook_unload(void) asm("do_unload");
+
+static void vmlinux_unload(const struct kpatch_object *object)
+{
+	hook_unload();
+}
+
+extern void hook_post_unpatch(void) asm("do_post_unpatch");
+
+static void vmlinux_post_unpatch(const struct kpatch_object *object)
+{
+	hook_post_unpatch();
+}
+
+static const struct kpatch_object objects[] = {
+	{
+		.funcs = vmlinux_funcs,
+		.nr_funcs = ARRAY_SIZE(vmlinux_funcs),
+		.references = vmlinux_references,
+		.nr_references = ARRAY_SIZE(vmlinux_references),
+		.callbacks = {
+			.pre_patch = vmlinux_pre_patch,
+			.load = vmlinux_load,
+			.post_patch = vmlinux_post_patch,
+			.pre_unpatch = vmlinux_pre_unpatch,
+			.unload = vmlinux_unload,
+			.post_unpatch = vmlinux_post_unpatch,
+		},
+	},
+};
+
+static const u8 build_id[] = {
+	0x06, 0xf8, 0xbd, 0xe3, 0x00, 0x46, 0x98, 0x50, 0x60, 0xc6,
+	0x08, 0x20, 0xf7, 0xa1, 0x15, 0x15, 0xa3, 0x3a, 0xfb, 0x06,
+};
+
+static struct kpatch_module patch = {
+	.mod = THIS_MODULE,
+	.name = "hooks",
+	.release = "6.1.0-50-amd64",
+	.build_id = build_id,
+	.build_id_size = sizeof(build_id),
+	.objects = objects,
+	.nr_objects = ARRAY_SIZE(objects),
+};
+
+static int __init patch_init(void)
+{
+	return kpatch_register(&patch, false);
+}
+
+static void __exit patch_exit(void)
+{
+	kpatch_unregister(&patch);
+}
+
+module_init(patch_init);
+module_exit(patch_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Says \"* /\" and \\");
+MODULE_INFO(kpatch, "hooks");

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Says \"* /\" and \\
+ *
+ * Patch module "marked-hooks" for kernel 6.1.0-50-amd64 (6.1.176-1).
+ * Generated from the manifest; edit that.
+ */
+#include <linux/module.h>
+#include "kpatch.h"
+
+/* The new functions; the patch object of each source file defines them. */
+extern void new_1(void) asm("show");
+
+static const struct kpatch_func vmlinux_funcs[] = {
+	{
+		.old_name = "show",
+		.old_sympos = 1,
+		.old_addr = 0xffffffff81000010,
+		.old_size = 32,
+		.new_func = new_1,
+	},
+};
+
+/* Callbacks that the patched source names are written for livepatch, whose object has no name for vmlinux. */
+static unsigned long no_object[64];
+
+/* The hooks take no argument, so that one source fits every backend. */
+extern int hook_pre_patch(void *object) asm("prepare.fs_a_c");
+
+static int vmlinux_pre_patch(const struct kpatch_object *object)
+{
+	return hook_pre_patch(no_object);
+}
+
+extern void hook_load(void) asm("at_once");
+
+static void vmlinux_load(const struct kpatch_object *object)
+{
+	hook_load();
+}
+
+extern void hook_post_unpatch(void *object) asm("restore");
+
+static void vmlinux_post_unpatch(const struct kpatch_object *object)
+{
+	hook_post_unpatch(no_object);
+}
+
+static const struct kpatch_object objects[] = {
+	{
+		.funcs = vmlinux_funcs,
+		.nr_funcs = ARRAY_SIZE(vmlinux_funcs),
+		.callbacks = {
+			.pre_patch = vmlinux_pre_patch,
+			.load = vmlinux_load,
+			.post_unpatch = vmlinux_post_unpatch,
+		},
+	},
+};
+
+static const u8 build_id[] = {
+	0x06, 0xf8, 0xbd, 0xe3, 0x00, 0x46, 0x98, 0x50, 0x60, 0xc6,
+	0x08, 0x20, 0xf7, 0xa1, 0x15, 0x15, 0xa3, 0x3a, 0xfb, 0x06,
+};
+
+static struct kpatch_module patch = {
+	.mod = THIS_MODULE,
+	.name = "marked-hooks",
+	.release = "6.1.0-50-amd64",
+	.build_id = build_id,
+	.build_id_size = sizeof(build_id),
+	.objects = objects,
+	.nr_objects = ARRAY_SIZE(objects),
+};
+
+static int __init patch_init(void)
+{
+	return kpatch_register(&patch, false);
+}
+
+static void __exit patch_exit(void)
+{
+	kpatch_unregister(&patch);
+}
+
+module_init(patch_init);
+module_exit(patch_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Says \"* /\" and \\");
+MODULE_INFO(kpatch, "marked-hooks");

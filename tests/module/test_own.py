@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A manifest's own C sources: what the compiler says of them, and what becomes of hooks in a module."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kbuild_py.elf.object import SHN_UNDEF
+from kbuild_py.elf.read import read_object
+from kbuild_py.errors import UserError
+from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.manifest.load import load_manifest
+from kbuild_py.manifest.model import Hook, HookKind
+from kbuild_py.module.own import compile_source
+from tests.manifest.project import make_project
+from tests.projects import KERNEL, MEMINFO, TOP, Throwaway, edited, throw_away
+
+pytestmark = pytest.mark.kernel
+
+AT = "manifests/probe/hooks.c"
+SHOW = "static int meminfo_proc_show(struct seq_file *m, void *v)\n{\n"
+
+
+def compiled(
+    kernel: TargetKernel, folder: Path, text: str, *hooks: tuple[HookKind, str], header: str = ""
+) -> Path:
+    """The object of a source with these hooks in its manifest."""
+    manifest = load_manifest(make_project(folder))
+    (vmlinux,) = manifest.objects
+    named = tuple(Hook(kind, name, "m.yaml:9:9") for kind, name in hooks)
+    manifest = replace(manifest, objects=(replace(vmlinux, hooks=named),))
+    (manifest.folder / "hooks.c").write_text(text)
+    (manifest.folder / "hooks.h").write_text(header)
+    headers = (TOP / "core" / "kpatch.h", manifest.folder / "hooks.h")
+    return compile_source(kernel, manifest, manifest.folder / "hooks.c", headers, folder / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "void go(void) { }\n\nvoid prepare(void)\n{\n}\n",
+            f"{AT}:3:6: conflicting types for 'prepare'; have 'void(void)'\n"
+            "  hint: the pre_patch hook must be: int prepare(void), and not static",
+        ),
+        (
+            "static int prepare(void) { return 0; }\n",
+            f"{AT}:1:12: static declaration of 'prepare' follows non-static declaration\n"
+            "  hint: the pre_patch hook must be: int prepare(void), and not static",
+        ),
+        (
+            "int prepare(void *object) { return 0; }\nvoid go(int x) { }\n",
+            f"{AT}:1:5: conflicting types for 'prepare'; have 'int(void *)'\n"
+            "  hint: the pre_patch hook must be: int prepare(void), and not static\n"
+            f"{AT}:2:6: conflicting types for 'go'; have 'void(int)'\n"
+            "  hint: the load hook must be: void go(void), and not static",
+        ),
+        ("int x\n", f"{AT}:1:1: expected '=', ',', ';', 'asm' or '__attribute__' at end of input"),
+        ("#include <linux/none.h>\n", f"{AT}:1:10: linux/none.h: No such file or directory"),
+        ('#include "hooks.h"\n', "manifests/probe/hooks.h:2:2: #error this header is wrong"),
+        ("void f(void) { g(); }\n", f"{AT}:1:16: implicit declaration of function 'g'"),
+    ],
+    ids=["type", "static", "parameters", "syntax", "include", "header", "undeclared"],
+)
+def test_errors_have_their_place_in_the_manifests_folder(
+    debian12: TargetKernel, tmp_path: Path, text: str, says: str
+) -> None:
+    hooks = ((HookKind.PRE_PATCH, "prepare"), (HookKind.LOAD, "go"))
+    with pytest.raises(UserError) as caught:
+        compiled(debian12, tmp_path, text, *hooks, header="\n#error this header is wrong\n")
+    assert str(caught.value).startswith(says)
+    assert not (tmp_path / "out" / "hooks.o").exists()
+
+
+def test_a_source_is_one_of_a_module(debian12: TargetKernel, tmp_path: Path) -> None:
+    """Its names are its own (not the folder's), it knows all headers, ftrace sees it."""
+    text = """\
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+#include <linux/module.h>
+#include "kpatch.h"
+#include "hooks.h"
+#ifndef MODULE
+#error
+#endif
+const char names[] = __FILE__ " " KBUILD_MODNAME " " VALUE;
+struct kpatch_callbacks callbacks;
+void go(void) { pr_info("%s\\n", names); }
+"""
+    made = compiled(debian12, tmp_path, text, (HookKind.LOAD, "go"), header='#define VALUE "value"\n')
+    assert b"manifests/probe/hooks.c kpatch_probe value\0" in made.read_bytes()
+    assert str(tmp_path).encode() not in made.read_bytes()
+    sections = {section.name for section in read_object(made).sections if section.size}
+    assert sections & {"__mcount_loc", "__patchable_function_entries"}
+
+
+# --- whole builds ---------------------------------------------------------------------------------------
+
+# A function that the patch calls, which calls a new one of the patch, and a variable that is not exported.
+SOURCE = """\
+#include <linux/printk.h>
+extern unsigned long total_forks;
+extern int from_the_patch(void);
+int from_the_source(int x) { return from_the_patch() + x; }
+void go(void) { pr_info("total_forks %lu\\n", total_forks); }
+"""
+ADDED = """\
+int from_the_source(int x);
+int from_the_patch(void);
+noinline int from_the_patch(void) { return current->pid; }
+static __used int prepare(void) { return from_the_source(-1) > 0 ? 0 : -1; }
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, debian12: TargetKernel) -> Throwaway:
+    return throw_away(tmp_path_factory.mktemp("own") / "project", [])
+
+
+def patch(kernel: TargetKernel, added: str = ADDED) -> str:
+    return edited(kernel.tree, MEMINFO, SHOW, f"{added}{SHOW}")
+
+
+def test_hooks_and_patch_call_each_other(project: Throwaway, debian12: TargetKernel) -> None:
+    """Only new functions, and every place that a hook may be in; what changes rebuilds what it must."""
+    added = (
+        "extern unsigned long total_forks;\nstatic void marked(void) { total_forks++; }\n"
+        'static void (*marker)(void) __used __section(".kpatch.hooks.load") = marked;\n'
+    )
+    hooks = "{pre_patch: prepare, post_patch: go}"
+    sources = {"own.c": SOURCE}
+    project.add("both", patch(debian12, ADDED + added), functions="[]", hooks=hooks, sources=sources)
+    said = project.built("build:both").stderr
+    assert "both.ko: pre_patch runs prepare; load runs marked; post_patch runs go" in said
+    obj = read_object(project.module("both"))
+    undefined = {symbol.name for symbol in obj.symbols if symbol.section == SHN_UNDEF}
+    assert {"kpatch_register", "_printk"} <= undefined
+    assert not undefined & {"total_forks", "go", "prepare", "marked", "from_the_source", "from_the_patch"}
+    before = project.module("both").read_bytes()
+
+    source = project.root / "manifests" / "both" / "own.c"
+    source.write_text(SOURCE.replace("total_forks %lu", "forks %lu"))
+    ran = [title.removeprefix(f"both for {KERNEL}: ") for title in project.built("build:both").ran]
+    assert ran == ["compile own.c", "build the patch module"]
+    assert project.module("both").read_bytes() != before
+    source.write_text(SOURCE)
+    project.built("build:both")
+    assert project.module("both").read_bytes() == before
+
+
+def test_another_folder_gives_the_same_module(
+    project: Throwaway, debian12: TargetKernel, tmp_path: Path
+) -> None:
+    other = throw_away(tmp_path / "deeper" / "project", [], source=project.root)
+    more = "int to_the_patch(void);\nint to_the_patch(void) { return __LINE__ + sizeof(__FILE__); }\n"
+    sources = {"own-1.c": SOURCE.replace("from_the", "to_the"), "more.c": more}
+    for one in (project, other):
+        one.add("same", "", functions="[]", hooks="{load: go}", sources=sources)
+        one.built("build:same")
+    assert other.module("same").read_bytes() == project.module("same").read_bytes()
+
+
+def test_a_hook_in_the_patch_has_its_prototype(project: Throwaway, debian12: TargetKernel) -> None:
+    """The compiler compares it with the one that it is called with; names that are not added do not count."""
+    added = "static __used void prepare(void) { }\nint go(int x);\nint go(int x) { return x; }\n"
+    hooks = "{pre_patch: prepare, load: go, unload: show_val_kb}"
+    project.add("wrong", patch(debian12, added), functions="[]", hooks=hooks)
+    answer = project.doit("build:wrong")
+    assert answer.status == 1
+    place = "manifests/wrong/manifest.yaml:9"
+    assert (
+        f"{place}:24: {MEMINFO} defines the pre_patch hook otherwise: conflicting types for 'prepare'; "
+        "have 'int(void)'\n  hint: write it as: int prepare(void)\n"
+        f"{place}:39: {MEMINFO} defines the load hook otherwise: conflicting types for 'go'; "
+        "have 'void(void)'\n  hint: write it as: void go(void)\n"
+    ) in answer.stdout + answer.stderr
+
+
+def test_what_the_kernel_has_is_not_defined_again(project: Throwaway) -> None:
+    text = "void si_meminfo(void *x);\nvoid si_meminfo(void *x) { }\nvoid go(void) { }\n"
+    project.add("again", "", functions="[]", hooks="{load: go}", sources={"own.c": text})
+    answer = project.doit("build:again")
+    assert answer.status == 1
+    assert (
+        "manifests/again/own.c: defines 'si_meminfo', and the kernel has a global symbol of that name"
+        in answer.stdout + answer.stderr
+    )
