@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * NMIs on every CPU, as fast as they come.  Each calls two functions, which are patched together, with some time
- * in between.  /proc/kpt-nmi counts the NMIs that saw the old version, the new one, and one of each.
+ * Bursts of NMIs that two CPUs throw to each other, also while the machine is stopped.  Each calls two functions,
+ * which are patched together, with some time in between.  /proc/kpt-nmi says whether NMIs saw the old version,
+ * whether they saw the new one, and how many saw one of each.
  */
 #include <linux/delay.h>
 #include <linux/kthread.h>
@@ -13,7 +14,7 @@
 
 static struct task_struct *thread;
 static atomic_t old_ones, new_ones, mixed;
-static atomic_t asked;
+static atomic_t left;		/* in this burst */
 static int ticks;
 
 noinline int nmi_one(void);
@@ -32,21 +33,24 @@ static int nmi_handler(unsigned int type, struct pt_regs *regs)
 {
 	int one, two;
 
-	if (!atomic_add_unless(&asked, -1, 0))
+	if (!atomic_add_unless(&left, -1, 0))
 		return NMI_DONE;
 	one = nmi_one();
 	udelay(50);
 	two = nmi_two();
 	atomic_inc(one != two ? &mixed : one == 1 ? &old_ones : &new_ones);
+	/* To the other CPU.  This form does not disturb an interrupt that the interrupted code was about to send. */
+	if (atomic_read(&left))
+		apic->send_IPI_allbutself(NMI_VECTOR);
 	return NMI_HANDLED;
 }
 
 static int send(void *unused)
 {
 	while (!kthread_should_stop()) {
-		atomic_set(&asked, num_online_cpus() - 1);
+		atomic_set(&left, 40);
 		apic->send_IPI_allbutself(NMI_VECTOR);
-		usleep_range(150, 300);
+		usleep_range(6000, 8000);
 	}
 	return 0;
 }
