@@ -87,9 +87,13 @@ static struct kpatch_module patch = {
 	.nr_objects = ARRAY_SIZE(objects),
 };
 
+static bool replace;
+module_param(replace, bool, 0);
+MODULE_PARM_DESC(replace, "supersede all other patches when this one is applied");
+
 static int __init patch_init(void)
 {
-	return kpatch_register(&patch, false);
+	return kpatch_register(&patch, replace);
 }
 
 static void __exit patch_exit(void)
