@@ -20,7 +20,7 @@ any more whether the assembler wrote a symbol's name or its section's.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -159,6 +159,14 @@ class Anatomy:
         # Code for newer processors does without the register.
         without = machine.arch.names.get(link.type, "").endswith("_NOTOC")
         return not (without or name in machine.fentry or machine.supplied(name))
+
+    def inside(self, piece: Piece) -> Iterator[int]:
+        """The functions (pieces) that the piece has addresses in, other than that of their start."""
+        for link in self.links_of(piece):
+            if link.piece != NOWHERE and link.at > 0:
+                target = self.pieces[link.piece]
+                if target.kind is Kind.FUNCTION and target.base + link.at < target.end:
+                    yield link.piece
 
     def symbol_of(self, piece: Piece) -> Symbol:
         return self.object.symbols[piece.symbol]

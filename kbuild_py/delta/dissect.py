@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
@@ -96,7 +96,7 @@ class _Dissection:
                 self._decode(section, extents[index])
         self.named = {index: tuple(found) for index, found in extents.items()}
         self._add_stretches(extents)
-        return self._anatomy(extents)
+        return _without_label_tables(self._anatomy(extents))
 
     def _find_bases(self, section: Section, table: Table, size: int) -> None:
         """Remember by how much the addends of a table's fields are larger than what they reach."""
@@ -224,20 +224,30 @@ class _Dissection:
 
     # --- unnamed pieces -------------------------------------------------------------------------------
 
-    def _targets(self) -> Iterator[tuple[int, int]]:
-        """(section, offset) of everything that relocations reach in this object."""
+    def _is_about(self, section: int, offset: int) -> bool:
+        """The field is the first one of a table's entry: the instruction that the entry is about."""
+        size = self.entry_sizes.get(section, 0)
+        table = self.machine.table(self.obj.sections[section].name) if size else None
+        return table is not None and offset % size == table.first
+
+    def _targets(self, *, about: bool) -> Iterator[tuple[int, int]]:
+        """(section, offset) of everything that relocations reach in this object.
+
+        about: only what the entries of tables are about, which may be in the middle of something; otherwise
+        everything else
+        """
         symbols = self.obj.symbols
         for index, relocations in self.relocations.items():
             for relocation in relocations:
                 symbol = symbols[relocation.symbol]
-                if symbol.section > 0:
+                if symbol.section > 0 and self._is_about(index, relocation.offset) is about:
                     if symbol.type == elf.STT_SECTION:
                         reach = relocation.addend + self._bias(index, relocation)
                         yield symbol.section, self._within(symbol.section, symbol.value + reach)
                     else:
                         yield symbol.section, symbol.value
         for index, branches in self.branches.items():
-            for branch in branches:
+            for branch in () if about else branches:
                 if (index, branch.field) not in self.gap_branches or self._is_named(index, branch.target):
                     yield index, branch.target
 
@@ -291,18 +301,26 @@ class _Dissection:
         for index, role in enumerate(self.roles):
             if role is Role.REGISTRY:
                 cuts[index] = set()  # all of it counts, whether this object refers to it or not
-        for index, offset in (*self._targets(), *self._replacements()):
+        for index, offset in (*self._targets(about=False), *self._replacements()):
             if index in extents:
                 cuts[index].add(offset)
+        inside: dict[int, list[int]] = defaultdict(list)
+        for index, offset in self._targets(about=True):
+            if index in extents:
+                inside[index].append(offset)
+                cuts.setdefault(index, set())
         empty = set(self.empty.values())
         for index, offsets in cuts.items():
             section = self.obj.sections[index]
             code = has_code(section)
             named = extents[index]
-            ordered = sorted(offsets)
+            ordered, places = sorted(offsets), sorted(inside[index])
             found: list[_Extent] = []
             for start, end in self._gaps(section, named):
                 inner = ordered[bisect_left(ordered, start) : bisect_left(ordered, end)]
+                first = bisect_left(places, start)
+                if first < len(places) and places[first] < (inner[0] if inner else end):
+                    inner = [places[first], *inner]
                 if self.roles[index] is Role.REGISTRY or (inner and not code):
                     inner = [start]
                 for position, cut in enumerate(inner):
@@ -436,6 +454,22 @@ class _Dissection:
             found.append(Link(branch.field, branch.type, 0, raw, target, "", at))
         found.sort(key=lambda link: link.offset)
         return iter(found)
+
+
+def _without_label_tables(anatomy: Anatomy) -> Anatomy:
+    """Static constants with places inside of functions are a compiler's switch table under a name.
+
+    The code has written it (`static const void *const table[] = { &&first, &&second };`), but each copy of
+    the function needs its own, for the places are in that copy.
+    """
+    pieces = list(anatomy.pieces)
+    for piece in anatomy.pieces:
+        constant = (
+            piece.kind is Kind.OBJECT and anatomy.role(piece) is Role.RODATA and anatomy.is_local(piece)
+        )
+        if constant and next(anatomy.inside(piece), NOWHERE) != NOWHERE:
+            pieces[piece.number] = replace(piece, kind=Kind.STRETCH)
+    return replace(anatomy, pieces=tuple(pieces))
 
 
 class _Locator:

@@ -20,7 +20,7 @@ from kbuild_py.delta.origins import Origins
 from kbuild_py.delta.outside import is_traced, outside
 from kbuild_py.delta.registries import CRC, changed_registries, crc_cause, rule_of
 from kbuild_py.delta.rules import Rule
-from kbuild_py.delta.sections import NOINSTR, Role, attribute, is_init
+from kbuild_py.delta.sections import BOOT_CONSTANT, NOINSTR, Role, attribute, is_init
 from kbuild_py.delta.select import Selection, is_shipped
 from kbuild_py.delta.tables import Use
 from kbuild_py.delta.toc import calls_without_room, sibling_calls
@@ -336,6 +336,11 @@ def _bad_references(comparison: Comparison, selection: Selection) -> Iterator[Ve
         target = patched.pieces[link.piece]
         if target.number in selection.included or is_shipped(comparison, target):
             continue
+        if target.kind is Kind.OBJECT and any(n in selection.included for n in patched.inside(target)):
+            cause = (
+                f"'{target.name}' has places inside of functions that change; the kernel's has the old ones"
+            )
+            yield Verdict(rules.CHANGED_DATA, place, cause)
         section, known = patched.section_of(target).name, comparison.correlation.to_original
         if target.kind is Kind.STRETCH and patched.role(target) in (Role.DATA, Role.BSS):
             yield Verdict(rules.UNNAMED_TARGET, place, f"refers to unnamed memory in {section}")
@@ -366,7 +371,8 @@ def _unknown_tables(comparison: Comparison, selection: Selection) -> Iterator[Ve
                 if target.kind is Kind.FUNCTION and target.base + link.at < target.end:
                     place = f"{patched.object.path}({section.name}+{link.offset:#x})"
                     cause = f"{section.name} describes the instruction at +{link.at:#x} of '{target.name}'"
-                    yield Verdict(rules.UNKNOWN_TABLE, place, cause)
+                    known = BOOT_CONSTANT.match(section.name)
+                    yield Verdict(rules.BOOT_CONSTANT if known else rules.UNKNOWN_TABLE, place, cause)
 
 
 def _table_entries(comparison: Comparison, selection: Selection) -> Iterator[Verdict]:

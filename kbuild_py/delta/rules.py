@@ -163,6 +163,15 @@ UNKNOWN_TABLE = Rule(
     "The section points into the middle of a function that changes, so it says something about single "
     "instructions. Whether and how its entries must be copied is not known.",
 )
+BOOT_CONSTANT = Rule(
+    "boot-constant",
+    "Patched code has a constant that the kernel fills in at boot",
+    "read the variable itself in the patched function, as modules do, or change a caller instead",
+    "Some variables never change once the kernel runs, so that since 6.11 it writes their values into the "
+    "instructions that use them (`runtime_const_ptr()`); sections named `runtime_ptr_*` and the like list "
+    "these. That happens once, at boot, and in the kernel itself only. In a module the instructions would "
+    "keep the value that the compiler put in their place.",
+)
 BAD_TABLE_ENTRY = Rule(
     "table-entry",
     "A table's entry cannot be taken apart from others",

@@ -38,9 +38,12 @@ class Role(Enum):
     IGNORED = "ignored"
 
 
+CHECKSUMS = ".discard.sym_checksum"  # of what objtool saw, for its own comparison of objects (6.19)
 ADDRESSABLE = ".discard.addressable"  # keeps symbols alive: belongs to who uses the symbol
 TOC = ".toc"  # ppc64: pointers to what code uses, each identified by what it points to
 TOC_ENTRY = 8  # bytes
+# The kernel writes the values of variables into instructions that these sections list, once, at boot (6.11).
+BOOT_CONSTANT = re.compile(r"^\.?runtime_(ptr|shift|mask)_")
 _MISC_HINT = re.compile(r"^\.llvm\.|^\.llvm_")
 
 INIT_CONTENT = re.compile(r"^\.(init|exit|meminit|memexit|head)\.(text|data|rodata|bss)(\.|$)")
@@ -74,7 +77,7 @@ _DECRYPTED = re.compile(r"^\.(data|bss)\.\.(percpu\.\.)?decrypted")
 def role_of(section: Section, tables: Mapping[str, Table]) -> Role:
     """What `section` is to the diff, from its name, type and flags; `tables` are those of its processor."""
     name, flags = section.name, section.flags
-    if section.type in (elf.SHT_NULL, elf.SHT_NOTE, elf.SHT_GROUP, elf.SHT_LLVM_ADDRSIG):
+    if section.type in (elf.SHT_NULL, elf.SHT_NOTE, elf.SHT_GROUP, elf.SHT_LLVM_ADDRSIG) or name == CHECKSUMS:
         return Role.IGNORED
     if name in MARKERS:
         return Role.MARKER

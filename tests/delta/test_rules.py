@@ -35,6 +35,7 @@ def test_most_rules_have_a_case() -> None:
         "call-without-room",
         "changed-module-info",
         "different-units",
+        "boot-constant",
         "folded-function",
         "module-key",
         "never-patched",
