@@ -23,6 +23,8 @@ from kbuild_py.files import CACHE_VARIABLE, cache_folder
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.manifest.model import Check, When
 from kbuild_py.vm import qemu
+from kbuild_py.vm.guest import Guest, GuestStep
+from kbuild_py.vm.report import Outcome, render_report
 from kbuild_py.vm.verify import verify, verify_guest
 from tests.projects import KERNEL, MEMINFO, Throwaway, edited, throw_away
 
@@ -378,3 +380,29 @@ def test_a_patch_that_panics_while_it_is_loaded(project: Throwaway, debian12: Ta
     text = verified(project, "loads", patch, CHECKS)
     assert "the guest panicked" in text and "module_put is patched" in text
     assert "insmod kpatch-loads.ko" in text
+
+
+@pytest.mark.boot
+@pytest.mark.kernel
+def test_patches_of_one_function_stack_and_are_superseded(
+    project: Throwaway, debian12: TargetKernel, tmp_path: Path
+) -> None:
+    names = ("first", "second")
+    for name in names:
+        project.add(name, edited(debian12.tree, MEMINFO, '"Committed_AS:   "', f'"{name}:   "'))
+        project.built(f"build:{name}")
+    modules = [project.core, *map(project.module, names)]
+    command = """
+cd /modules
+insmod kpatch.ko && insmod kpatch-first.ko && grep -q first: /proc/meminfo || exit 1
+insmod kpatch-second.ko && grep -q second: /proc/meminfo || exit 2
+rmmod kpatch_second && grep -q first: /proc/meminfo || exit 3
+insmod kpatch-second.ko replace=1 && grep -q second: /proc/meminfo || exit 4
+grep -q superseded /sys/kernel/kpatch/patches/first/state || exit 5
+rmmod kpatch_first && rmmod kpatch_second && grep -q Committed_AS: /proc/meminfo || exit 6
+"""
+    guest = Guest(
+        (GuestStep("stack and supersede", command),), {f"/modules/{path.name}": path for path in modules}
+    )
+    report = qemu.boot(debian12.boot_image, guest, tmp_path / "vm")
+    assert report.outcome is Outcome.PASSED, render_report(report)
