@@ -5,7 +5,9 @@
 #include "internal.h"
 
 #include <linux/elf.h>
+#include <linux/kprobes.h>
 #include <asm/page_types.h>
+#include <asm/text-patching.h>
 
 /* ENDBR64 of a kernel with indirect branch tracking comes before the call to __fentry__. */
 #define ENDBR_SIZE 4
@@ -31,6 +33,36 @@ unsigned long kpatch_arch_image_offset(void)
 bool kpatch_arch_entry_ok(unsigned long addr, unsigned long ip)
 {
 	return ip == addr || (IS_ENABLED(CONFIG_X86_KERNEL_IBT) && ip == addr + ENDBR_SIZE);
+}
+
+/**
+ * kpatch_arch_code_byte - one byte of code, as it is without kprobes
+ * @addr:	its address
+ *
+ * A kprobe is a breakpoint.  Where the instructions behind it allow, the kernel makes it a jump of five
+ * bytes some time later.  It keeps what it has overwritten.  Called with the code locked.
+ */
+u8 kpatch_arch_code_byte(unsigned long addr)
+{
+	const u8 *byte = (const u8 *)addr;
+	struct kprobe *probe;
+	u8 value = *byte;
+
+	preempt_disable();
+	probe = kpatch_get_kprobe(addr);
+	if (probe && (value == INT3_INSN_OPCODE || value == JMP32_INSN_OPCODE))
+		value = probe->opcode;
+#ifdef CONFIG_OPTPROBES
+	for (int i = 1; i < JMP32_INSN_SIZE; i++) {
+		probe = kpatch_get_kprobe(addr - i);
+		/* The flag comes before the jump, so a jump that was there all along is no proof. */
+		if (probe && kprobe_optimized(probe) && probe->opcode != JMP32_INSN_OPCODE &&
+		    byte[-i] == JMP32_INSN_OPCODE)
+			value = container_of(probe, struct optimized_kprobe, kp)->optinsn.copied_insn[i - 1];
+	}
+#endif
+	preempt_enable();
+	return value;
 }
 
 /**

@@ -7,6 +7,7 @@
  * modules.c	modules that load after a patch, or unload before it
  * symbols.c	functions that the kernel does not export; kallsyms look-ups by name and position
  * verify.c	is this the kernel, are these the functions, that the patch was built for?
+ * code.c	is their code in memory the code that was shipped?
  * reloc.c	dynamic relocations
  * redirect.c	ftrace sends callers of an old function to the new one
  * switch.c	stop_machine, the check of every task's stack, the switch
@@ -192,10 +193,17 @@ unsigned int kpatch_save_stack(struct task_struct *task, unsigned long *entries,
 struct task_struct *kpatch_idle_task(int cpu);
 const struct sched_class *kpatch_stop_class(void);
 int kpatch_write_code(void *dest, const void *bytes, size_t size);
+void kpatch_lock_code(void);
+void kpatch_unlock_code(void);
+struct kprobe *kpatch_get_kprobe(unsigned long addr);
 
 /* verify.c */
 int kpatch_verify_kernel(const struct kpatch_module *kpmod);
 int kpatch_verify_object(struct kpatch_patch *patch, struct kpatch_target_object *object);
+
+/* code.c */
+int kpatch_compare_code(const struct kpatch_patch *patch, const char *name, unsigned long sympos,
+			unsigned long addr, unsigned long size, const struct kpatch_code *code);
 
 /* reloc.c */
 int kpatch_relocate(const struct kpatch_patch *patch, struct kpatch_target_object *object);
@@ -234,6 +242,7 @@ void kpatch_sysfs_remove(struct kpatch_patch *patch);
 /* arch_*.c */
 unsigned long kpatch_arch_image_offset(void);
 bool kpatch_arch_entry_ok(unsigned long addr, unsigned long ip);
+u8 kpatch_arch_code_byte(unsigned long addr);
 int kpatch_arch_relocation(unsigned long type, unsigned long place, unsigned long symbol, long addend,
 			   u64 *value, unsigned int *size);
 

@@ -24,11 +24,37 @@
  */
 
 /**
+ * struct kpatch_span - bytes of an old function that may differ in memory from what was shipped
+ * @offset:	from the function's beginning
+ * @size:	in bytes, at least 1
+ */
+struct kpatch_span {
+	unsigned int offset;
+	unsigned int size;
+};
+
+/**
+ * struct kpatch_code - what an old function must look like in memory
+ * @bytes:	its bytes as they were shipped, or NULL: they are not compared
+ * @spans:	what the kernel may have changed of them, in order and not overlapping, or NULL
+ * @nr_spans:	entries in @spans
+ *
+ * The kernel moves itself and rewrites instructions: @spans has addresses, calls of ftrace, alternatives,
+ * jump labels and so on.  Kprobes need no span, the core knows them.
+ */
+struct kpatch_code {
+	const u8 *bytes;
+	const struct kpatch_span *spans;
+	size_t nr_spans;
+};
+
+/**
  * struct kpatch_part - code of an old function outside its main symbol
  * @name:	symbol, usually the function's name with ".cold"
  * @sympos:	position among equal names
  * @addr:	link-time address, 0 in modules
  * @size:	size in bytes
+ * @code:	its @size bytes
  *
  * The compiler moves unlikely blocks away from the function.  A task there is inside the function,
  * though no address on its stack lies in the main symbol.
@@ -38,6 +64,7 @@ struct kpatch_part {
 	unsigned long sympos;
 	unsigned long addr;
 	unsigned long size;
+	struct kpatch_code code;
 };
 
 /**
@@ -46,6 +73,7 @@ struct kpatch_part {
  * @old_sympos:	its position among equal names
  * @old_addr:	its link-time address (without KASLR), 0 in modules
  * @old_size:	its size in bytes as the compiler knows it, without the padding that follows
+ * @old_code:	its @old_size bytes
  * @old_parts:	other code of the function (.cold), or NULL
  * @nr_old_parts: entries in @old_parts
  * @new_func:	the replacement, in the patch module
@@ -56,6 +84,7 @@ struct kpatch_func {
 	unsigned long old_sympos;
 	unsigned long old_addr;
 	unsigned long old_size;
+	struct kpatch_code old_code;
 	const struct kpatch_part *old_parts;
 	size_t nr_old_parts;
 	void *new_func;

@@ -29,6 +29,7 @@ typedef int save_reliable_fn(struct task_struct *task, unsigned long *store, uns
 typedef unsigned int save_fn(struct task_struct *task, unsigned long *store, unsigned int size,
 			     unsigned int skip);
 typedef struct task_struct *idle_task_fn(int cpu);
+typedef struct kprobe *get_kprobe_fn(void *addr);
 typedef void *poke_fn(void *addr, const void *opcode, size_t len);
 
 DEFINE_STATIC_CALL_NULL(kp_lookup_name, lookup_name_fn);
@@ -39,9 +40,11 @@ DEFINE_STATIC_CALL_NULL(kp_find_module, find_module_fn);
 DEFINE_STATIC_CALL_NULL(kp_save_reliable, save_reliable_fn);
 DEFINE_STATIC_CALL_NULL(kp_save, save_fn);
 DEFINE_STATIC_CALL_NULL(kp_idle_task, idle_task_fn);
+DEFINE_STATIC_CALL_NULL(kp_get_kprobe, get_kprobe_fn);
 DEFINE_STATIC_CALL_NULL(kp_text_poke_copy, poke_fn);
 
 static const struct sched_class *stop_class;
+static struct mutex *text_lock;
 
 /* The address of a function or variable of vmlinux; logs and returns 0 if there is none. */
 static unsigned long need(const char *name)
@@ -88,9 +91,11 @@ int kpatch_symbols_init(void)
 	ok &= NEED(kp_save_reliable, "stack_trace_save_tsk_reliable");
 	ok &= NEED(kp_save, "stack_trace_save_tsk");
 	ok &= NEED(kp_idle_task, "idle_task");
+	ok &= NEED(kp_get_kprobe, "get_kprobe");
 	ok &= NEED(kp_text_poke_copy, "text_poke_copy");
 	stop_class = (const struct sched_class *)need("stop_sched_class");
-	ok &= stop_class != NULL;
+	text_lock = (struct mutex *)need("text_mutex");
+	ok &= stop_class && text_lock;
 	ok &= need("_text") && need("__start_notes") && need("__stop_notes");
 
 	return ok ? 0 : -EOPNOTSUPP;
@@ -318,4 +323,21 @@ const struct sched_class *kpatch_stop_class(void)
 int kpatch_write_code(void *dest, const void *bytes, size_t size)
 {
 	return static_call(kp_text_poke_copy)(dest, bytes, size) ? 0 : -EFAULT;
+}
+
+/* While this is held, nobody is about to change the kernel's code. */
+void kpatch_lock_code(void)
+{
+	mutex_lock(text_lock);
+}
+
+void kpatch_unlock_code(void)
+{
+	mutex_unlock(text_lock);
+}
+
+/* The kprobe at @addr, or NULL.  Preemption must be off for as long as it is used. */
+struct kprobe *kpatch_get_kprobe(unsigned long addr)
+{
+	return static_call(kp_get_kprobe)((void *)addr);
 }

@@ -5,7 +5,7 @@
  * A patch module carries code that was compiled against one exact kernel.  The release can be equal
  * in two builds, the build ID cannot.  Each function is then checked by name, position, address and size:
  * these come from the image that the builder read, and kallsyms says what runs.  Everything that is wrong
- * is logged before the patch is refused.
+ * is logged before the patch is refused.  Its bytes are compared by code.c.
  */
 #include "internal.h"
 
@@ -92,10 +92,10 @@ static bool size_ok(struct module *mod, unsigned long addr, unsigned long size, 
 	return known - size < max_t(unsigned long, MAX_PADDING, next & -next);
 }
 
-/* Find one piece of old code and check where it is and how long; logs what is wrong. */
+/* Find one piece of old code and check where it is, how long, and what it is; logs what is wrong. */
 static int verify_code(const struct kpatch_patch *patch, const struct kpatch_target_object *object,
 		       const char *name, unsigned long sympos, unsigned long link_addr,
-		       unsigned long size, struct kpatch_symbol *symbol)
+		       unsigned long size, const struct kpatch_code *code, struct kpatch_symbol *symbol)
 {
 	const char *patch_name = patch->kpmod->name;
 	const char *object_name = kpatch_object_name(object->desc->name);
@@ -123,7 +123,7 @@ static int verify_code(const struct kpatch_patch *patch, const struct kpatch_tar
 		       sympos, size, symbol->size);
 		return -EINVAL;
 	}
-	return 0;
+	return kpatch_compare_code(patch, name, sympos, symbol->addr, size, code);
 }
 
 static int verify_parts(const struct kpatch_patch *patch, const struct kpatch_target_object *object,
@@ -141,7 +141,7 @@ static int verify_parts(const struct kpatch_patch *patch, const struct kpatch_ta
 	for (i = 0; i < func->nr_old_parts; i++) {
 		const struct kpatch_part *part = &func->old_parts[i];
 		int err = verify_code(patch, object, part->name, part->sympos, part->addr, part->size,
-				      &symbol);
+				      &part->code, &symbol);
 
 		first = first ?: err;
 	}
@@ -186,7 +186,7 @@ static int verify_func(struct kpatch_patch *patch, struct kpatch_target_object *
 		return -EINVAL;
 	}
 	err = verify_code(patch, object, func->old_name, func->old_sympos, func->old_addr, func->old_size,
-			  &symbol);
+			  &func->old_code, &symbol);
 	parts = verify_parts(patch, object, func);
 	if (!err)
 		err = verify_entry(patch, object, func, symbol.addr, &ip);

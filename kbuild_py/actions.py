@@ -30,7 +30,7 @@ from kbuild_py.layout import Build, UnitFiles, facts_path
 from kbuild_py.manifest.model import Hook, KernelDescription
 from kbuild_py.module import build as module_build
 from kbuild_py.module import hooks, own
-from kbuild_py.module.kpatch import Part, PatchedFunction, module_sources
+from kbuild_py.module.kpatch import Code, Part, PatchedFunction, module_sources
 from kbuild_py.module.recipe import replay
 from kbuild_py.progress import say
 from kbuild_py.run import show
@@ -180,8 +180,16 @@ def build_patch_module(build: Build) -> None:
         f"{number}_{_flat(unit.source)}.o": write_object(unit.object) for number, unit in enumerate(bound, 1)
     }
 
+    image = KernelImage.load(target.vmlinux)
+    proofs = [baseline.Proof.from_json(read_json(unit.proof)) for unit in build.units]
+    # What the proof compared, by address.
+    spans = {one.address: one.spans for proof in proofs for one in proof.functions if one.address}
+
     def position(name: str, address: int) -> int:
         return names.sympos(name, address)
+
+    def code(address: int, size: int) -> Code:
+        return Code(image.read(address, size), spans[address])
 
     texts = module_sources(
         name=build.manifest.name,
@@ -195,7 +203,10 @@ def build_patch_module(build: Build) -> None:
                 position(item.name, item.address),
                 item.address,
                 item.size,
-                tuple(Part(part, position(part, at), at, size) for part, at, size in item.parts),
+                code(item.address, item.size),
+                tuple(
+                    Part(name, position(name, at), at, size, code(at, size)) for name, at, size in item.parts
+                ),
                 new_names[item.source][item.name],
                 item.force_unsafe,
             )

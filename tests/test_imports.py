@@ -24,6 +24,7 @@ PURE = {
     "kbuild_py.baseline": (
         "kbuild_py.errors",
         "kbuild_py.elf",
+        "kbuild_py.delta",
         "kbuild_py.kernel.image",
         "kbuild_py.baseline",
     ),

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 
 
 class State(Enum):
@@ -54,6 +54,7 @@ class FunctionProof:
     cause:   for MISMATCH: the likely cause, empty where there is no evidence.
     plain:   the object compiled without -ffunction-sections has the image's bytes, the other one differs in
              the encoding of jumps.
+    spans:   for PROVEN: what the running kernel may have changed of the code, as (offset, bytes), in order.
     """
 
     name: str
@@ -66,6 +67,7 @@ class FunctionProof:
     cause: str = ""
     difference: Difference | None = None
     plain: bool = False
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ class Proof:
                     **one,
                     "state": State(one["state"]),
                     "difference": Difference(**one["difference"]) if one["difference"] else None,
+                    "spans": tuple((offset, size) for offset, size in one["spans"]),
                 }
             )
             for one in value["functions"]

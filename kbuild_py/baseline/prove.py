@@ -17,6 +17,7 @@ from kbuild_py.baseline.cause import with_causes
 from kbuild_py.baseline.compare import WORD, Context, Cutter, Image, ImageNames
 from kbuild_py.baseline.place import Code, codes, is_weak, own_entries, place
 from kbuild_py.baseline.proof import Difference, FunctionProof, Located, Proof, State
+from kbuild_py.baseline.spans import Sites
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.arch import architecture
 from kbuild_py.elf.object import ObjectFile, Symbol
@@ -54,6 +55,7 @@ class _Prover:
         self.obj = obj
         self.context = Context(obj, image, names)
         self.cutter = Cutter(obj)
+        self.sites = Sites(obj)
         self.codes = codes(self.context, self.cutter)
         self.placement = place(self.context, self.cutter, self.codes)
 
@@ -72,12 +74,16 @@ class _Prover:
     def _function(self, code: Code, symbol: Symbol) -> FunctionProof:
         section = self.obj.sections[symbol.section].name
         state, address, reason, difference = self._verdict(code, symbol)
-        sympos = None
+        sympos: int | None = None
+        spans: tuple[tuple[int, int], ...] = ()
         if address is not None and state is State.PROVEN:
+            spans = self.sites.spans(code.piece, address, self.context.image.read(address, code.piece.size))
             only = len(self.context.names.named(symbol.name)) == 1
             sympos = 0 if only else self.context.names.sympos(symbol.name, address)
         size = code.piece.size
-        return FunctionProof(symbol.name, section, state, address, size, sympos, reason, "", difference)
+        return FunctionProof(
+            symbol.name, section, state, address, size, sympos, reason, "", difference, spans=spans
+        )
 
     def _verdict(self, code: Code, symbol: Symbol) -> tuple[State, int | None, str, Difference | None]:
         """State, address, reason and first difference of one name of a function."""

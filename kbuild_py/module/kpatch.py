@@ -15,13 +15,30 @@ from kbuild_py.symbols import Reference
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """What the core finds in memory: the image's bytes, and which of them (offset, bytes) may be others."""
+
+    data: bytes
+    spans: tuple[tuple[int, int], ...]
+
+    def c_bytes(self) -> list[str]:
+        """The bytes as elements of a C array."""
+        return [f"0x{byte:02x}," for byte in self.data]
+
+    def c_spans(self) -> list[str]:
+        """The spans as elements of an array of struct kpatch_span."""
+        return [f"{{ {offset:#x}, {size} }}," for offset, size in self.spans]
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
-    """Code of the old function outside its main symbol (.cold): name, position, address and size."""
+    """Code of the old function outside its main symbol (.cold): name, position, address, size and bytes."""
 
     name: str
     sympos: int
     address: int
     size: int
+    code: Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +46,7 @@ class PatchedFunction:
     """One function that the module replaces.
 
     old_name, sympos, address, size: the old function in the image (address without KASLR, size in bytes)
+    code:     its bytes there
     parts:    its code elsewhere in the image
     new_name: the new function in the patch object
     """
@@ -37,6 +55,7 @@ class PatchedFunction:
     sympos: int
     address: int
     size: int
+    code: Code
     parts: tuple[Part, ...]
     new_name: str
     force_unsafe: bool

@@ -14,24 +14,44 @@ import pytest
 
 from kbuild_py.manifest.model import HookKind
 from kbuild_py.module.hooks import BoundHook
-from kbuild_py.module.kpatch import Part, PatchedFunction, module_sources
+from kbuild_py.module.kpatch import Code, Part, PatchedFunction, module_sources
 from kbuild_py.symbols import Reference
 
 GOLDEN = Path(__file__).parent / "golden"
 TEXT = 0xFFFFFFFF81000000
-PLAIN = PatchedFunction("show", 1, TEXT + 0x10, 32, (), "show", False)
+
+
+def code(size: int, *spans: tuple[int, int]) -> Code:
+    """Some bytes."""
+    return Code(bytes(number * 7 % 256 for number in range(size)), spans)
+
+
+PLAIN = PatchedFunction("show", 1, TEXT + 0x10, 32, code(32, (0, 5)), (), "show", False)
 ALL = (
     PLAIN,
     PatchedFunction(
         "work.isra.0",
         2,
         TEXT + 0x1000,
-        4096,
-        (Part("work.isra.0.cold", 1, TEXT + 0x900000, 17), Part("work.isra.0.cold.1", 3, TEXT + 0x900100, 5)),
+        40,
+        code(40, (0, 5), (6, 4), (12, 1), (16, 4), (24, 4), (30, 2), (33, 7)),
+        (
+            Part("work.isra.0.cold", 1, TEXT + 0x900000, 17, code(17, (1, 4))),
+            Part("work.isra.0.cold.1", 3, TEXT + 0x900100, 5, code(5)),
+        ),
         "work.isra.0.fs_b",
         True,
     ),
-    PatchedFunction("rest", 3, TEXT + 0x3000, 7, (Part("rest.cold", 2, TEXT + 0x900200, 9),), "rest", False),
+    PatchedFunction(
+        "rest",
+        3,
+        TEXT + 0x3000,
+        7,
+        code(7, (0, 5)),
+        (Part("rest.cold", 2, TEXT + 0x900200, 9, code(9)),),
+        "rest",
+        False,
+    ),
 )
 REFERENCES = (
     Reference("after", 1, TEXT + 0x5000, "FSE_readNCount", 0x4000),

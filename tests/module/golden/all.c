@@ -17,13 +17,64 @@ extern void new_3(void) asm("rest");
 extern const char anchor_1[] asm("FSE_readNCount");
 extern const char anchor_2[] asm("__preempt_count");
 
+/* The old code as it was shipped, and what the running kernel may have changed of it: offset, size. */
+static const u8 code_1[] = {
+	0x00, 0x07, 0x0e, 0x15, 0x1c, 0x23, 0x2a, 0x31, 0x38, 0x3f, 0x46, 0x4d, 0x54, 0x5b, 0x62, 0x69,
+	0x70, 0x77, 0x7e, 0x85, 0x8c, 0x93, 0x9a, 0xa1, 0xa8, 0xaf, 0xb6, 0xbd, 0xc4, 0xcb, 0xd2, 0xd9,
+};
+static const struct kpatch_span spans_1[] = {
+	{ 0x0, 5 },
+};
+
+static const u8 code_2[] = {
+	0x00, 0x07, 0x0e, 0x15, 0x1c, 0x23, 0x2a, 0x31, 0x38, 0x3f, 0x46, 0x4d, 0x54, 0x5b, 0x62, 0x69,
+	0x70, 0x77, 0x7e, 0x85, 0x8c, 0x93, 0x9a, 0xa1, 0xa8, 0xaf, 0xb6, 0xbd, 0xc4, 0xcb, 0xd2, 0xd9,
+	0xe0, 0xe7, 0xee, 0xf5, 0xfc, 0x03, 0x0a, 0x11,
+};
+static const struct kpatch_span spans_2[] = {
+	{ 0x0, 5 }, { 0x6, 4 }, { 0xc, 1 }, { 0x10, 4 }, { 0x18, 4 }, { 0x1e, 2 },
+	{ 0x21, 7 },
+};
+
+static const u8 code_2_1[] = {
+	0x00, 0x07, 0x0e, 0x15, 0x1c, 0x23, 0x2a, 0x31, 0x38, 0x3f, 0x46, 0x4d, 0x54, 0x5b, 0x62, 0x69,
+	0x70,
+};
+static const struct kpatch_span spans_2_1[] = {
+	{ 0x1, 4 },
+};
+
+static const u8 code_2_2[] = {
+	0x00, 0x07, 0x0e, 0x15, 0x1c,
+};
+
 static const struct kpatch_part parts_of_2[] = {
-	{ "work.isra.0.cold", 1, 0xffffffff81900000, 17 },
-	{ "work.isra.0.cold.1", 3, 0xffffffff81900100, 5 },
+	{
+		"work.isra.0.cold", 1, 0xffffffff81900000, 17,
+		{ code_2_1, spans_2_1, ARRAY_SIZE(spans_2_1) },
+	},
+	{
+		"work.isra.0.cold.1", 3, 0xffffffff81900100, 5,
+		{ code_2_2 },
+	},
+};
+
+static const u8 code_3[] = {
+	0x00, 0x07, 0x0e, 0x15, 0x1c, 0x23, 0x2a,
+};
+static const struct kpatch_span spans_3[] = {
+	{ 0x0, 5 },
+};
+
+static const u8 code_3_1[] = {
+	0x00, 0x07, 0x0e, 0x15, 0x1c, 0x23, 0x2a, 0x31, 0x38,
 };
 
 static const struct kpatch_part parts_of_3[] = {
-	{ "rest.cold", 2, 0xffffffff81900200, 9 },
+	{
+		"rest.cold", 2, 0xffffffff81900200, 9,
+		{ code_3_1 },
+	},
 };
 
 static const struct kpatch_func vmlinux_funcs[] = {
@@ -32,13 +83,15 @@ static const struct kpatch_func vmlinux_funcs[] = {
 		.old_sympos = 1,
 		.old_addr = 0xffffffff81000010,
 		.old_size = 32,
+		.old_code = { code_1, spans_1, ARRAY_SIZE(spans_1) },
 		.new_func = new_1,
 	},
 	{
 		.old_name = "work.isra.0",
 		.old_sympos = 2,
 		.old_addr = 0xffffffff81001000,
-		.old_size = 4096,
+		.old_size = 40,
+		.old_code = { code_2, spans_2, ARRAY_SIZE(spans_2) },
 		.old_parts = parts_of_2,
 		.nr_old_parts = ARRAY_SIZE(parts_of_2),
 		.new_func = new_2,
@@ -49,6 +102,7 @@ static const struct kpatch_func vmlinux_funcs[] = {
 		.old_sympos = 3,
 		.old_addr = 0xffffffff81003000,
 		.old_size = 7,
+		.old_code = { code_3, spans_3, ARRAY_SIZE(spans_3) },
 		.old_parts = parts_of_3,
 		.nr_old_parts = ARRAY_SIZE(parts_of_3),
 		.new_func = new_3,
