@@ -11,6 +11,7 @@
  * reloc.c	dynamic relocations
  * redirect.c	ftrace sends callers of an old function to the new one
  * switch.c	stop_machine, the check of every task's stack, the switch
+ * shadow.c	shadow variables
  * sysfs.c	/sys/kernel/kpatch
  * arch_*.c	everything that depends on the architecture
  */
@@ -227,6 +228,9 @@ int kpatch_switch(struct kpatch_patch *patch, bool apply, bool replace, bool qui
 void kpatch_call_stopped(void (*hook)(const struct kpatch_object *object),
 			 const struct kpatch_object *object);
 u64 kpatch_last_stop_ns(void);
+
+/* shadow.c */
+void kpatch_shadow_exit(void);
 
 /* sysfs.c */
 int kpatch_sysfs_init(void);

@@ -198,4 +198,19 @@ struct kpatch_module {
 int kpatch_register(struct kpatch_module *kpmod, bool replace);
 int kpatch_unregister(struct kpatch_module *kpmod);
 
+/*
+ * Shadow variables: data that patched code attaches to objects which have no room for it.  An object has
+ * at most one variable of each id; choose ids that no other patch has.  See shadow.c for each function.
+ */
+typedef int (*kpatch_shadow_ctor)(void *obj, void *data, void *ctor_data);
+typedef void (*kpatch_shadow_dtor)(void *obj, void *data);
+
+void *kpatch_shadow_get(void *obj, unsigned long id);
+void *kpatch_shadow_alloc(void *obj, unsigned long id, size_t size, gfp_t gfp, kpatch_shadow_ctor ctor,
+			  void *ctor_data);
+void *kpatch_shadow_get_or_alloc(void *obj, unsigned long id, size_t size, gfp_t gfp,
+				 kpatch_shadow_ctor ctor, void *ctor_data);
+void kpatch_shadow_free(void *obj, unsigned long id, kpatch_shadow_dtor dtor);
+void kpatch_shadow_free_all(unsigned long id, kpatch_shadow_dtor dtor);
+
 #endif /* _KPATCH_H */

@@ -291,6 +291,7 @@ static void __exit kpatch_exit(void)
 	kpatch_modules_exit();
 	kpatch_sysfs_exit();
 	kpatch_switch_exit();
+	kpatch_shadow_exit();
 }
 
 module_init(kpatch_init);

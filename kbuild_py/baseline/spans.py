@@ -36,6 +36,8 @@ Span = tuple[int, int]  # offset in the function, bytes
 IMAGE = WORD - (1 << 31)
 ENDBR = b"\xf3\x0f\x1e\xfa"  # the kernel takes it away where nobody calls the function indirectly
 LONGEST_INSTRUCTION = 15
+TRAMPOLINES = ".static_call.text"  # each function in it begins with a jump to what is called
+JUMP = 5
 
 
 def _instruction(entry: bytes, code: bytes) -> int:
@@ -88,6 +90,7 @@ class Sites:
     def __init__(self, obj: ObjectFile) -> None:
         self._known = obj.machine == elf.EM_X86_64
         self._by_section: dict[int, list[Span]] = defaultdict(list)
+        self._trampolines = {section.index for section in obj.sections if section.name == TRAMPOLINES}
         if self._known:
             for section in obj.sections:
                 for prefix, length in SITES.items():
@@ -109,6 +112,8 @@ class Sites:
         if not self._known:
             return ((0, one.size),)
         result = [(offset - one.start, size) for offset, size in self._by_section.get(one.section, ())]
+        if one.section in self._trampolines:
+            result.append((0, JUMP))
         at = found.find(ENDBR)
         while at >= 0:
             result.append((at, len(ENDBR)))
