@@ -53,7 +53,7 @@ SOURCES = (
     "net/ipv4/tcp.c",
 )
 # Has a call in the middle, and nobody calls it in these guests.
-UNUSED = "kernel/fork.c", "fork_idle"
+UNUSED = "kernel/fork.c", "ksys_unshare"
 NEW = """\
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <linux/seq_file.h>
@@ -101,7 +101,7 @@ def compared(debian12: TargetKernel, tmp_path_factory: pytest.TempPathFactory) -
     }
     replaced = proofs[REPLACED[0]].function(REPLACED[1])
     unused = proofs[UNUSED[0]].function(UNUSED[1])
-    assert replaced and replaced.address and unused and unused.address
+    assert replaced and replaced.address and unused and unused.address in found
     parts = tuple(
         Part(one.name, names.sympos(one.name, address), address, one.size, code(one))
         for address, one in found.items()
@@ -166,15 +166,16 @@ echo 'file net/core/dev.c -p' >/proc/dynamic_debug/control || fail
 
 
 def kprobes(compared: Compared) -> str:
-    """Probes on every instruction of a function, alone and all together."""
+    """Probes on some instructions of a function, one at a time, then on all of them."""
     decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     starts = [at for at, *_ in decoder.disasm_lite(compared.data, 0)][1:]
+    some = starts[:: len(starts) // 6]
     name = compared.unused.name
     return f"""
 list=/sys/kernel/debug/kprobes/list
 events=/sys/kernel/tracing/kprobe_events
 optimized=0
-for at in {" ".join(map(str, starts))}; do
+for at in {" ".join(map(str, some))}; do
     echo "p:one {name}+$at" >$events || fail
     echo 1 >/sys/kernel/tracing/events/kprobes/one/enable || fail
     sleep 0.3
@@ -185,13 +186,13 @@ for at in {" ".join(map(str, starts))}; do
     echo 0 >/sys/kernel/tracing/events/kprobes/one/enable
     echo >$events
 done
-[ $optimized -gt 2 ] || fail "$optimized probes were made jumps"
-[ $optimized -lt {len(starts)} ] || fail 'all probes were made jumps'
+[ $optimized -gt 0 ] || fail 'no probe was made a jump'
 for at in {" ".join(map(str, starts))}; do
     echo "p:at$at {name}+$at" >>$events || fail
 done
 echo 1 >/sys/kernel/tracing/events/kprobes/enable || fail
 sleep 0.3
+grep -v OPTIMIZED $list | grep -q {name} || fail 'no probe is a breakpoint'
 {LOADED}
 echo 0 >/sys/kernel/tracing/events/kprobes/enable
 echo >$events
