@@ -11,12 +11,22 @@
 /* The new functions; the patch object of each source file defines them. */
 extern void new_1(void) asm("show");
 
+/* The old code as it was shipped, and what the running kernel may have changed of it: offset, size. */
+static const u8 code_1[] = {
+	0x00, 0x07, 0x0e, 0x15, 0x1c, 0x23, 0x2a, 0x31, 0x38, 0x3f, 0x46, 0x4d, 0x54, 0x5b, 0x62, 0x69,
+	0x70, 0x77, 0x7e, 0x85, 0x8c, 0x93, 0x9a, 0xa1, 0xa8, 0xaf, 0xb6, 0xbd, 0xc4, 0xcb, 0xd2, 0xd9,
+};
+static const struct kpatch_span spans_1[] = {
+	{ 0x0, 5 },
+};
+
 static const struct kpatch_func vmlinux_funcs[] = {
 	{
 		.old_name = "show",
 		.old_sympos = 1,
 		.old_addr = 0xffffffff81000010,
 		.old_size = 32,
+		.old_code = { code_1, spans_1, ARRAY_SIZE(spans_1) },
 		.new_func = new_1,
 	},
 };
