@@ -187,3 +187,71 @@ def test_what_the_kernel_has_is_not_defined_again(project: Throwaway) -> None:
         "manifests/again/own.c: defines 'si_meminfo', and the kernel has a global symbol of that name"
         in answer.stdout + answer.stderr
     )
+
+
+# --- in the booted kernel -------------------------------------------------------------------------------
+
+# Each says its name, for the last one to print: nothing prints within the stop.
+NAMES = """\
+#include <linux/errno.h>
+#include <linux/printk.h>
+#include <linux/string.h>
+#include <linux/irqflags.h>
+static char said[128];
+static void say(const char *name)
+{
+	strlcat(said, name, sizeof(said));
+	strlcat(said, irqs_disabled() ? "! " : " ", sizeof(said));
+}
+void from_the_patch(const char *name);
+void from_the_patch(const char *name) { say(name); }
+void load(void) { say("load"); }
+void post_patch(void) { say("post_patch"); }
+void pre_unpatch(void) { say("pre_unpatch"); }
+void unload(void) { say("unload"); }
+void post_unpatch(void) { pr_info("these ran: %spost_unpatch\\n", said); }
+"""
+# As kpatch's macro writes it, for a function of livepatch's type.
+CALLBACK = """\
+void from_the_patch(const char *name);
+struct klp_object { const char *name; char rest[200]; };
+static int prepare(struct klp_object *object)
+{
+	from_the_patch(object->name ? object->name : "vmlinux");
+	return memchr_inv(object, 0, sizeof(*object)) ? -EINVAL : 0;
+}
+struct kpatch_pre_patch_callback { int (*callback)(struct klp_object *); char *name; };
+static struct kpatch_pre_patch_callback kpatch_pre_patch_data __used
+	__section(".kpatch.callbacks.pre_patch") = { .callback = prepare };
+"""
+
+
+@pytest.mark.boot
+def test_every_hook_runs_in_its_order(project: Throwaway, debian12: TargetKernel) -> None:
+    names = ("load", "post_patch", "pre_unpatch", "unload", "post_unpatch")
+    checks = """\
+checks:
+  after_unload:
+    - run: dmesg | sed -n 's/.*these ran. //p'
+      stdout: vmlinux load! post_patch pre_unpatch unload! post_unpatch
+"""
+    hooks = f"{{{', '.join(f'{name}: {name}' for name in names)}}}"
+    sources = {"own.c": NAMES}
+    project.add("order", patch(debian12, CALLBACK), checks, "[]", hooks, sources)
+    project.built("verify:order")
+
+
+@pytest.mark.boot
+def test_a_hook_that_refuses(project: Throwaway) -> None:
+    """Nothing has happened, no other hook runs, and the log says why."""
+    text = "#include <linux/errno.h>\n#include <linux/printk.h>\nint check(void) { return -EUCLEAN; }\n"
+    text += 'void tell(void) { pr_info("told\\n"); }\n'
+    hooks = "{pre_patch: check, load: tell, post_patch: tell, post_unpatch: tell}"
+    project.add("refuses", "", functions="[]", hooks=hooks, sources={"own.c": text})
+    answer = project.doit("verify:refuses")
+    said = answer.stdout + answer.stderr
+    assert answer.status == 1
+    assert "[FAILED] insmod kpatch-refuses.ko" in said
+    console = (project.folder("refuses") / "06-vm" / "console.log").read_text()
+    assert "vmlinux: pre_patch says -117" in console
+    assert "told" not in console
