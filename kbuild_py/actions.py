@@ -170,7 +170,7 @@ def build_patch_module(build: Build) -> None:
         _linkable(target, unit, functions, called) for unit in build.units if unit.patch_object.stat().st_size
     ]
     units += [
-        symbols.Unit(name, obj, frozenset(), {}, (), _symbols(called, name))
+        symbols.Unit(name, obj, frozenset(), {}, (), _symbols(called, name), frozenset({"__this_module"}))
         for name, obj in own_objects.items()
     ]
     bound, references = symbols.resolve(units, exports, names, _init_range(names))

@@ -69,6 +69,7 @@ class Unit:
     addresses: name -> address in the image, from the baseline proof
     changed:   included functions that exist in the image, by the name they have in `object`
     hooks:     functions in `object` that the patch module calls
+    linked:    undefined names that something else in the patch module defines
     """
 
     source: str
@@ -77,6 +78,7 @@ class Unit:
     addresses: Mapping[str, int]
     changed: tuple[str, ...]
     hooks: tuple[str, ...] = ()
+    linked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ def resolve(
     for unit in units:
         reached: dict[int, Reference] = {}
         for symbol in unit.object.symbols[1:]:
-            if symbol.section != SHN_UNDEF or not symbol.name:
+            if symbol.section != SHN_UNDEF or not symbol.name or symbol.name in unit.linked:
                 continue
             local = symbol.name in unit.locals
             if not local and symbol.name in defined - changed:
