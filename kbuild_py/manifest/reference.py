@@ -44,14 +44,20 @@ def page() -> str:
     for format_, file in ((fields.MANIFEST, "NAME/manifest.yaml"), (fields.KERNEL, "kernels/NAME.yaml")):
         parts.append(f"## {format_.title}: `manifests/{file}`\n\n{format_.description}\n")
         parts.append(f"```yaml\n{example(format_)}```\n")
-        paths: dict[int, list[str]] = {}  # one table where several keys take the same mapping
-        mappings = dict(_mappings("", format_.top))
-        for path, mapping in mappings.items():
-            paths.setdefault(id(mapping), []).append(f"`{path}`")
-        for same in paths.values():
-            heading = f"### In {', '.join(same)}\n\n" if same != ["``"] else ""
-            parts.append(heading + _table(mappings[same[0].strip("`")]))
+        for same, mapping in groups(format_):
+            heading = f"### In {', '.join(f'`{path}`' for path in same)}\n\n" if same != [""] else ""
+            parts.append(heading + _table(mapping))
     return "\n".join(parts)
+
+
+def groups(format_: fields.Format) -> Iterator[tuple[list[str], fields.Mapping]]:
+    """Each mapping of the format once, outermost first, with the paths of all keys that take it."""
+    paths: dict[int, list[str]] = {}
+    mappings = dict(_mappings("", format_.top))
+    for path, mapping in mappings.items():
+        paths.setdefault(id(mapping), []).append(path)
+    for same in paths.values():
+        yield same, mappings[same[0]]
 
 
 def _mappings(path: str, type_: fields.Type) -> Iterator[tuple[str, fields.Mapping]]:
@@ -71,11 +77,13 @@ def _mappings(path: str, type_: fields.Type) -> Iterator[tuple[str, fields.Mappi
 def _table(mapping: fields.Mapping) -> str:
     rows = ["| key | value | meaning |", "|---|---|---|"]
     for field in mapping.fields:
-        rows.append(f"| `{field.key}` | {_value(field, mapping)} | {_meaning(field)} |")
+        meaning_ = meaning(field).replace("|", "\\|")
+        rows.append(f"| `{field.key}` | {value(field, mapping)} | {meaning_} |")
     return "\n".join(rows) + "\n"
 
 
-def _value(field: fields.Field, mapping: fields.Mapping) -> str:
+def value(field: fields.Field, mapping: fields.Mapping) -> str:
+    """What may stand there, and whether it must, in Markdown."""
     need = "optional"
     if field.required:
         need = "**required**"
@@ -99,8 +107,9 @@ def _kind(type_: fields.Type) -> str:
             return "mapping"
 
 
-def _meaning(field: fields.Field) -> str:
+def meaning(field: fields.Field) -> str:
+    """What the key says, in Markdown."""
     text = field.description
     if isinstance(field.example, str | int):
         text += f" Example: `{json.dumps(field.example).strip(chr(34))}`"
-    return text.replace("|", "\\|")
+    return text

@@ -7,7 +7,7 @@ validates with the same schemas, made in memory, so what an editor accepts and w
 one thing.  `errorMessage` is no keyword of the standard, which lets validators ignore it: editors show it
 in place of "does not match pattern ...", and so does `check.py`.
 
-    kbuild-py schema --write     write the schemas and docs/manifest.md anew
+    kbuild-py schema --write     write the schemas, docs/manifest.md and its manual page anew
     kbuild-py schema --check     exit status 1 when a committed one is stale
 """
 
@@ -19,11 +19,12 @@ from typing import Any
 
 from kbuild_py.errors import Problem, UserError
 from kbuild_py.files import write_atomic
-from kbuild_py.manifest import fields, reference
+from kbuild_py.manifest import fields, manual, reference
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SCHEMA_FOLDER = Path("manifests/schema")
 REFERENCE_PAGE = Path("docs/manifest.md")
+MANUAL_PAGE = Path("man/kbuild-py-manifest.5")
 
 Schema = dict[str, Any]
 
@@ -112,7 +113,7 @@ def generated() -> dict[Path, str]:
         + "\n"
         for format_ in fields.FORMATS
     }
-    return schemas | {REFERENCE_PAGE: reference.page()}
+    return schemas | {REFERENCE_PAGE: reference.page(), MANUAL_PAGE: manual.page()}
 
 
 def write(root: Path) -> None:
