@@ -172,7 +172,7 @@ def messages() -> Iterator[re.Pattern[str]]:
     for path in sorted(CODE.glob("*.c")):
         for literal in re.findall(r'pr_(?:err|warn|info)\(("(?:[^"\\]|\\.|"\s*")*")', path.read_text()):
             text = "kpatch: " + re.sub(r'"\s*"', "", literal)[1:-1].removesuffix(r"\n")
-            pieces = re.split(r"%[-*\d]*[a-z]*[dsuxlpSeN]+", text)
+            pieces = re.split(r"%[-#*\d]*(?:ph|p[a-zA-Z]|l*[dux]|z?u|s)", text)
             yield re.compile(".+".join(re.escape(piece) for piece in pieces))
 
 
