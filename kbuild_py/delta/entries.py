@@ -60,7 +60,7 @@ class EntrySizes:
         if given is None:
             return found
         possible = (fits(given, section.size, offsets, first) or given == found) and (
-            given <= section.size or found > section.size
+            given <= section.size or (given in known and found > section.size)
         )
         if possible and not _is_likely(given, offsets, columns, table):
             possible = not _is_likely(found, offsets, columns, table)

@@ -33,7 +33,7 @@ from kbuild_py.delta.select import STATIC_CALL_TRAMPOLINE, Selection
 
 JUMP_TABLE = "__jump_table"
 TRACE_POINT = "__tracepoint_"
-DYNAMIC_DEBUG = "__dyndbg"
+DYNAMIC_DEBUG = frozenset({"__dyndbg", "__verbose"})  # before 5.9 the latter
 UNLISTED = ".data.dyndbg_off"  # where descriptors of messages are that stay off
 OBJTOOL_MAKES_NOP = 2  # in the key's address: the branch is written as a jump (arch_static_branch)
 
@@ -185,7 +185,7 @@ def _is_harmless(patched: Anatomy, key: Link) -> bool:
 
 def _is_message(patched: Anatomy, key: Link) -> bool:
     """The key is part of the descriptor of a pr_debug()."""
-    return key.piece != NOWHERE and patched.section_of(patched.pieces[key.piece]).name == DYNAMIC_DEBUG
+    return key.piece != NOWHERE and patched.section_of(patched.pieces[key.piece]).name in DYNAMIC_DEBUG
 
 
 def _make_nop(patched: Anatomy, branch: Link, key: Link, code: dict[int, bytearray]) -> bool:

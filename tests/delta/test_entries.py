@@ -133,6 +133,11 @@ def test_a_given_size_that_is_larger_than_the_table_loses() -> None:
     notes: list[str] = []
     assert size_of(EntrySizes({"__bug_table": 24}), *table("__bug_table", 12, [0, 4]), notes) == 12
     assert len(notes) == 1
+    # The last entry may be shorter, and is the only one here.
+    assert size_of(EntrySizes({".parainstructions": 16}), *table(".parainstructions", 12, [0]), notes) == 16
+    assert len(notes) == 1
+    assert size_of(EntrySizes({".parainstructions": 32}), *table(".parainstructions", 12, [0]), notes) == 16
+    assert len(notes) == 2
 
 
 def test_a_field_that_some_entries_leave_out() -> None:

@@ -147,12 +147,13 @@ def sections(delta: Delta) -> set[str]:
     return {section.name for section in delta.object.sections if section.size}
 
 
-def test_debug_messages_of_a_module_stay_off_and_are_not_listed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["__dyndbg", "__verbose"])
+def test_debug_messages_of_a_module_stay_off_and_are_not_listed(name: str, tmp_path: Path) -> None:
     """Without the branch's entry nobody can turn the message on, so that it must not be offered."""
-    result = diff(*pair(tmp_path, MODULE_INFO + MESSAGE))
+    result = diff(*pair(tmp_path, MODULE_INFO + MESSAGE.replace("__dyndbg", name)))
     assert isinstance(result, Delta) and result.object is not None, result
     assert jump_table(result) == 0
-    assert "__dyndbg" not in sections(result) and ".data.dyndbg_off" in sections(result)
+    assert name not in sections(result) and ".data.dyndbg_off" in sections(result)
     assert any(note.startswith("f: its pr_debug() messages stay off") for note in result.notes)
     code = next(s for s in result.object.sections if s.name == ".text.f")
     reached = {result.object.symbols[r.symbol].section for r in code.relocations}
