@@ -275,7 +275,7 @@ def _kernel_lock(arguments: argparse.Namespace) -> int:
 
 
 def _add_schema(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser("schema", help="renew or check the JSON Schemas and docs/manifest.md")
+    command = commands.add_parser("schema", help="renew or check the JSON Schemas and the reference pages")
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--write", action="store_true", help="write them from the declaration")
     which.add_argument("--check", action="store_true", help="exit with status 1 when they are stale")

@@ -188,7 +188,9 @@ def test_messages_are_the_cores(path: Path) -> None:
 def test_files_in_sysfs_are_all_described() -> None:
     code = (CODE / "sysfs.c").read_text()
     files = set(re.findall(r"__ATTR(?:_R[OW](?:_MODE)?)?\((\w+)", code))
-    shown = re.findall(r"^\.I /sys/kernel/kpatch/(?:\S*/)?(\w+)$", page("kpatch.7"), re.MULTILINE)
+    shown = re.findall(
+        r"^\.TP\n\.I (?:patches/\S*/)?(\w+)$", section(page("kpatch.7"), "FILES"), re.MULTILINE
+    )
     assert files == set(shown)
 
 
