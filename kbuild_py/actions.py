@@ -183,7 +183,8 @@ def build_patch_module(build: Build) -> None:
     image = KernelImage.load(target.vmlinux)
     proofs = [baseline.Proof.from_json(read_json(unit.proof)) for unit in build.units]
     # What the proof compared, by address.
-    spans = {one.address: one.spans for proof in proofs for one in proof.functions if one.address}
+    proven = [one for proof in proofs for one in proof.functions if one.state is baseline.State.PROVEN]
+    spans = {one.address: one.spans for one in proven}
 
     def position(name: str, address: int) -> int:
         return names.sympos(name, address)

@@ -24,6 +24,7 @@ KINDS: tuple[tuple[str, int], ...] = (
     (".data..percpu", 0x1000),
     (".text.unlikely", TEXT + 0x80_0000),
     (".text", TEXT),
+    (".static_call.text", TEXT + 0xF0_0000),
     (".init.text", TEXT + 0x200_0000),
     (".rodata", TEXT + 0x100_0000),
     (".data", TEXT + 0x180_0000),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The core module builds without a warning, and to the same bytes in every folder and on every day."""
+"""The core module builds without a warning on both kernels, and to the same bytes in every folder."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ def warnings(kernel: TargetKernel, folder: Path, argument: str) -> list[str]:
     return [line for line in lines if re.search(r": (warning|error):|: warning ", line)]
 
 
-def test_no_warnings(debian12: TargetKernel, tmp_path: Path) -> None:
-    assert warnings(debian12, tmp_path, "W=1") == []
+@pytest.mark.parametrize("kernel", ["debian12", "debian12_newer"])
+def test_no_warnings(kernel: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    assert warnings(request.getfixturevalue(kernel), tmp_path, "W=1") == []
 
 
-def test_sparse_is_content(debian12: TargetKernel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernel", ["debian12", "debian12_newer"])
+def test_sparse_is_content(kernel: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     if shutil.which("sparse") is None:
         if os.environ.get("CI") == "true":
             pytest.fail("sparse is not installed")
         pytest.skip("sparse is not installed")
-    assert warnings(debian12, tmp_path, "C=2") == []
+    assert warnings(request.getfixturevalue(kernel), tmp_path, "C=2") == []
 
 
 def test_equal_bytes_in_two_folders(debian12: TargetKernel, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ SHAPES: tuple[tuple[str, int, int, int], ...] = (
     (".exit.text", elf.SHT_PROGBITS, _A | _X, 0),
     (".noinstr.text", elf.SHT_PROGBITS, _A | _X, 0),
     (".text", elf.SHT_PROGBITS, _A | _X, 0),
+    (".static_call.text", elf.SHT_PROGBITS, _A | _X, 0),
     (".altinstr_replacement", elf.SHT_PROGBITS, _A | _X, 0),
 )
 
