@@ -39,6 +39,8 @@ def kbuild(kernel: TargetKernel, folder: Path, *, extra_symbols: Path | None = N
         str(kernel.headers),
         f"M={folder}",
         f"KCFLAGS=-g0 -ffile-prefix-map={folder}/=",
+        # BPF's types come from debug information; headers that have a vmlinux (6.12) would ask for them.
+        "CONFIG_DEBUG_INFO_BTF_MODULES=",
         *([f"KBUILD_EXTRA_SYMBOLS={extra_symbols}"] if extra_symbols else []),
         "modules",
     ]

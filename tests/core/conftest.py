@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Debian 12's other kernel, 6.12: enough of it to build modules for it and to boot it.
+"""What the tests of core/ share.
 
-No manifest is for this kernel, so nothing but these tests fetches its packages: through the same store, in
-the newest version that the archive has.
+Debian 12's other kernel, 6.12, is prepared as far as modules and boots need it.  No manifest is for it, so
+nothing but these tests fetches its packages: through the same store, in the newest version that there is.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from kbuild_py.kernel.lock import Lock, kernel_versions, package_names, refresh,
 from kbuild_py.kernel.packages import fetch, unpack
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.manifest.model import KernelDescription
+from kbuild_py.vm import qemu
 from tests.conftest import KERNELS
 
 NAME, FLAVOUR = "debian-12-6.12-amd64", "amd64"
@@ -63,3 +65,18 @@ def debian12_newer(debian12: TargetKernel, tmp_path_factory: pytest.TempPathFact
         folder / "lib" / "modules" / release,
         debian12.compiler,
     )
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All CPUs of the guest are one thread of QEMU.
+
+    QEMU before 8.1 can go on with an old translation of an instruction that another CPU has just changed when
+    its CPUs are threads: the guest then meets the same breakpoint for ever.
+    """
+    command = qemu.command
+
+    def single(*arguments: Any) -> list[str]:
+        return [word.replace("thread=multi", "thread=single") for word in command(*arguments)]
+
+    monkeypatch.setattr(qemu, "command", single)

@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kbuild_py.kernel.target import TargetKernel
-from kbuild_py.vm import qemu
 from kbuild_py.vm.guest import Guest, GuestStep
 from kbuild_py.vm.qemu import boot
 from kbuild_py.vm.report import Outcome, render_report
@@ -855,18 +853,10 @@ def test_many_cycles_under_load(
     debian12: TargetKernel,
     modules: Modules,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    one_thread: None,
     cpus: int,
     cycles: int,
 ) -> None:
     """With tasks that are preempted anywhere in the kernel, also between ftrace and the function."""
-    command = qemu.command
-
-    def one_thread(*arguments: Any) -> list[str]:
-        # QEMU before 8.1 can go on with an old translation of an instruction that another CPU has just
-        # changed when its CPUs are threads: the guest then meets the same breakpoint for ever.
-        return [word.replace("thread=multi", "thread=single") for word in command(*arguments)]
-
-    monkeypatch.setattr(qemu, "command", one_thread)
     again = partial(loops, cycles=cycles)
     passes(Functions(debian12, modules), (load_core, again, unload_core), tmp_path, cpus, "preempt=full")

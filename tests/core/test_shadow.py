@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Shadow variables on the stock kernel: every promise of the interface, with all CPUs at it at once."""
+"""Shadow variables on the stock kernels: every promise of the interface, with all CPUs at it at once."""
 
 from __future__ import annotations
 
@@ -43,16 +43,15 @@ logged 'kpatch: {LEFT} shadow variables freed'
 """
 
 
-@pytest.mark.parametrize("cpus", [1, 4])
-def test_shadow_variables(debian12: TargetKernel, tmp_path: Path, cpus: int) -> None:
-    modules = build_modules(debian12, tmp_path / "modules")
+@pytest.mark.parametrize(("name", "cpus"), [("debian12", 1), ("debian12", 4), ("debian12_newer", 2)])
+def test_shadow_variables(name: str, cpus: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    kernel: TargetKernel = request.getfixturevalue(name)
+    modules = build_modules(kernel, tmp_path / "modules")
     steps = (
         GuestStep("all CPUs at once", f". /guest.sh\n{HAMMER}", timeout=200),
         GuestStep("what is left over is freed with the core", f". /guest.sh\n{LEAVE}", timeout=200),
     )
     files = {"/guest.sh": HERE / "guest.sh", **modules.files()}
-    report = boot(
-        debian12.boot_image, Guest(steps, files, cpus=cpus, append="preempt=full"), tmp_path / "boot"
-    )
+    report = boot(kernel.boot_image, Guest(steps, files, cpus=cpus, append="preempt=full"), tmp_path / "boot")
     assert report.outcome is Outcome.PASSED, render_report(report)
     assert not COMPLAINTS.search(report.console), report.console

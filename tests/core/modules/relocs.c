@@ -18,7 +18,9 @@ static char *build_id;	module_param(build_id, charp, 0);
 static char *low;	module_param(low, charp, 0);	/* a symbol below 2 GB: a per-CPU variable */
 static char *wrong;	module_param(wrong, charp, 0);
 
-extern const char place_pc32[], place_plt32[], place_32s[], place_32[];
+/* Labels without symbols: objtool takes a symbol within a function for a function. */
+extern const char place_pc32[] asm(".Lplace_pc32"), place_plt32[] asm(".Lplace_plt32");
+extern const char place_32s[] asm(".Lplace_32s"), place_32[] asm(".Lplace_32");
 static unsigned long place_64, place_pc64;
 static unsigned long full = 1;
 
@@ -27,7 +29,7 @@ static noinline unsigned long by_pc32(void)
 	unsigned long value;
 
 	asm volatile(".byte 0x48, 0x8d, 0x05\n"		/* lea place(%%rip), %%rax */
-		     ".globl place_pc32\nplace_pc32: .long 0" : "=a" (value));
+		     ".Lplace_pc32: .long 0" : "=a" (value));
 	return value;
 }
 
@@ -36,7 +38,7 @@ static noinline unsigned long by_plt32(void)
 	unsigned long value;
 
 	asm volatile(".byte 0x48, 0x8d, 0x05\n"
-		     ".globl place_plt32\nplace_plt32: .long 0" : "=a" (value));
+		     ".Lplace_plt32: .long 0" : "=a" (value));
 	return value;
 }
 
@@ -45,7 +47,7 @@ static noinline unsigned long by_32s(void)
 	unsigned long value;
 
 	asm volatile(".byte 0x48, 0xc7, 0xc0\n"		/* mov $place, %%rax with sign extension */
-		     ".globl place_32s\nplace_32s: .long 0" : "=a" (value));
+		     ".Lplace_32s: .long 0" : "=a" (value));
 	return value;
 }
 
@@ -54,7 +56,7 @@ static noinline unsigned long by_32(void)
 	unsigned long value;
 
 	asm volatile(".byte 0xb8\n"			/* mov $place, %%eax */
-		     ".globl place_32\nplace_32: .long 0" : "=a" (value));
+		     ".Lplace_32: .long 0" : "=a" (value));
 	return value;
 }
 
