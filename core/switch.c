@@ -234,7 +234,8 @@ static void call_hooks(const struct kpatch_patch *patch, bool apply)
 		const struct kpatch_callbacks *calls = &object->desc->callbacks;
 		void (*hook)(const struct kpatch_object *desc) = apply ? calls->load : calls->unload;
 
-		if (hook && object->ready)
+		/* A superseded patch is switched once more, to check its module, without any callback. */
+		if (hook && object->phase == (apply ? KPATCH_PATCHING : KPATCH_UNPATCHING))
 			hook(object->desc);
 	}
 }

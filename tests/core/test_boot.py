@@ -244,7 +244,7 @@ unload kpt_victim
         "refused to supersede a patch that is in use, with nothing changed",
         f"""
 load kpt_victim.ko
-load kpt_a.ko {sleep}
+load kpt_a.ko {sleep} callbacks=1
 load kpt_b.ko {cmdline}
 echo sleep >/proc/kpt-victim 2>/dev/null &
 sleeper=$!
@@ -263,6 +263,8 @@ grep -q '^kpt_a' /proc/modules || fail 'unloaded while in use'
 kill $sleeper
 wait $! || fail 'rmmod failed'
 grep -q '^kpt_a' /proc/modules && fail 'still loaded'
+logged 'kpt_a: calls: pre_patch(module) load(module) post_patch(module) '
+not_logged 'unload(module)'
 unload kpt_b
 ! rmmod kpt_c 2>/dev/null || fail 'a forced patch was unloaded'
 echo 0 >$patches/kpt_c/enabled || fail
