@@ -96,7 +96,7 @@ def _add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--object",
         default="",
         metavar="NAME",
-        help="what the objects are linked into: vmlinux, or a module's name",
+        help="what the objects are linked into: vmlinux, a module's name, or a library (lib.a)",
     )
     command.add_argument(
         "--symvers", type=Path, metavar="FILE", help="the kernel's Module.symvers: who exports what"
@@ -168,7 +168,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         known = {
             words[2] for line in _read(arguments.system_map).splitlines() if len(words := line.split()) > 2
         }
-    return Options(dict(arguments.entry_size), arguments.object, exports, known, _library(arguments.original))
+    return Options(dict(arguments.entry_size), arguments.object, exports, known, _library(arguments))
 
 
 def _read(path: Path) -> str:
@@ -178,8 +178,14 @@ def _read(path: Path) -> str:
         raise refuse(path, f"cannot read: {error.strerror}") from error
 
 
-def _library(path: Path) -> str:
-    """The lib.a beside an object in a kernel's build folder, when the object is a member of it."""
+def _library(arguments: argparse.Namespace) -> str:
+    """The lib.a beside an object in a kernel's build folder, when the object is a member of it.
+
+    Or the one that --object names.
+    """
+    if arguments.object.endswith(".a"):
+        return str(arguments.object)
+    path = arguments.original
     library = path.parent / "lib.a"
     try:
         found = members(library.read_bytes())

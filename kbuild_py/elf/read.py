@@ -286,6 +286,10 @@ def _parse_symbols(
                 where = wide[index]
             else:
                 raise refuse(path, f"symbol {index} has no entry in the table of extended section indices")
+        if info & 15 == elf.STT_SECTION and 0 < where < len(headers):
+            # `ld -r` of clang's objects names the list of significant addresses, which is not kept (see
+            # TABLE_TYPES): nothing can refer to it.
+            where = 0 if headers[where].type == elf.SHT_LLVM_ADDRSIG else where
         text = _name(strings, name, f"{path}: symbol {index}") if name else ""
         symbols.append(Symbol(index, text, value, size, info & 15, info >> 4, other, where))
     return tuple(symbols)

@@ -119,3 +119,5 @@ def test_a_member_of_a_library_beside_it(kind: str, tmp_path: Path) -> None:
     assert result.status == 1 and "[never-patched]" in result.stderr
     run(["ar", "d", "lib.a", "unit.o"], cwd=tmp_path / "before")
     assert kbuild_py(tmp_path, "--output", "out.o").status == 0
+    named = kbuild_py(tmp_path, "--output", "out.o", "--object", "arch/x86/lib/lib.a")
+    assert named.status == 1 and "member of the library arch/x86/lib/lib.a" in named.stderr

@@ -130,6 +130,20 @@ def test_big_endian() -> None:
     assert again.big_endian and again.flags == 5 and again.machine == elf.EM_S390
 
 
+def test_files_of_clang_linked_into_one(tmp_path: Path) -> None:
+    """The linker leaves a section symbol for the list of significant addresses, which is not kept."""
+    if shutil.which("clang") is None:
+        pytest.skip("clang is not installed")
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.c").write_text(f"int {name}(int *x) {{ return *x; }}\n")
+        run(["clang", "-O2", "-c", "-ffunction-sections", "-faddrsig", f"{name}.c"], cwd=tmp_path)
+    run(["ld", "-r", "-o", "ab.o", "a.o", "b.o"], cwd=tmp_path)
+    assert ".llvm_addrsig" in run(["readelf", "-sW", "ab.o"], cwd=tmp_path).stdout
+    obj = read_object(tmp_path / "ab.o")
+    assert {"a", "b"} <= {one.name for one in obj.symbols if one.section > 0}
+    assert parse_object(write_object(obj), obj.path).symbols == obj.symbols
+
+
 def test_section_group_lists_real_sections(tmp_path: Path) -> None:
     source = (
         "inline int twice(int x) { extern int f(int); return f(x) + f(x); }\nint main() { return twice(2); }"
