@@ -258,7 +258,7 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
             f"compile {source}",
             "compile_unit",
             source,
-            says=manifest.hooks,
+            says=[hook.prototype for hook in manifest.hooks],
             # All of them, for one file may include another.
             file_dep=[kernel_facts, build.commands, *(build.patched_source(name) for name in build.sources)],
             targets=[unit.original, unit.patched, unit.proof_object],
@@ -285,7 +285,7 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
             f"compile {path.name}",
             "compile_own_source",
             path,
-            says=manifest.hooks,
+            says=[hook.prototype for hook in manifest.hooks],
             task_dep=[f"kernel:{build.kernel.name}"],
             file_dep=[kernel_facts, path, *build.headers],
             targets=[build.source_object(path)],
@@ -301,13 +301,14 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
         targets=[build.contract],
     )
     # From here on: exactly the declared functions change, and each is proven to be the running kernel's.
+    called = [(hook.kind, hook.function) for hook in manifest.hooks]
     objects = [build.unit(source).patch_object for source in build.sources]
     objects += [build.source_object(path) for path in build.c_sources]
     yield stage(
         f"module:{build.label}",
         "build the patch module",
         "build_patch_module",
-        says=(manifest.name, manifest.description, manifest.hooks, manifest.consistency),
+        says=(manifest.name, manifest.description, manifest.consistency, called),
         file_dep=[
             kernel_facts,
             build.contract,

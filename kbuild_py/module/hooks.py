@@ -27,6 +27,10 @@ from kbuild_py.symbols import SymbolTable
 
 # What the module's own start-up and end are called; patch.c has them.
 RESERVED = ("init_module", "cleanup_module")
+# What EXPORT_SYMBOL() leaves, before and since Linux 6.4.
+EXPORTS = ("__ksymtab_", "__export_symbol_")
+# Sections that the kernel frees, or does not load, although hooks may still have to run.
+PASSING = (".init", ".exit", ".meminit", ".memexit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,13 @@ def bind(
     found = list(_marked(manifest, accounts, problems))
     for hook in manifest.hooks:
         candidates = [*_in_sources(hook, objects), *_in_patch(hook, accounts)]
-        if len(candidates) == 1 and candidates[0].symbol:
+        passing = next((section for item in candidates if (section := _passing(item, objects))), "")
+        if passing:
+            cause = (
+                f"the {hook.kind.value} hook {hook.function!r} is in {passing}, which does not stay in memory"
+            )
+            problems.add(hook.place, cause, "remove __init or __exit")
+        elif len(candidates) == 1 and candidates[0].symbol:
             found += candidates
         else:
             problems.add(hook.place, *_unfit(hook, candidates))
@@ -116,22 +126,35 @@ def _marked(
 
 
 def check_names(objects: Mapping[str, ObjectFile], symbols: SymbolTable) -> None:
-    """Refuse a global name of the manifest's own sources that the kernel or patch.c has as well.
+    """Refuse global names of the manifest's own sources that somebody else has, and exports.
 
     The linker would let patched code that means the kernel's have this one.
     """
     problems = Problems()
     for source, obj in objects.items():
         for symbol in obj.symbols:
-            if symbol.section == SHN_UNDEF or symbol.bind == STB_LOCAL:
+            if symbol.section == SHN_UNDEF:
                 continue
-            if symbol.name in RESERVED:
+            if symbol.name.startswith(EXPORTS):
+                cause = f"has an EXPORT_SYMBOL() ({symbol.name})"
+                problems.add(source, cause, "remove it: a patch has nothing for other modules")
+            elif symbol.bind == STB_LOCAL:
+                continue
+            elif symbol.name in RESERVED:
                 cause = f"defines {symbol.name!r}, which is the patch module's own (module_init, module_exit)"
                 problems.add(source, cause, "make it a hook of the manifest")
             elif any(found.type.isupper() for found in symbols.named(symbol.name)):
                 cause = f"defines {symbol.name!r}, and the kernel has a global symbol of that name"
                 problems.add(source, cause, "make it static, or give it another name")
     problems.raise_if_any()
+
+
+def _passing(hook: BoundHook, objects: Mapping[str, ObjectFile]) -> str:
+    """The function's section, when it is one that does not stay; the diff refuses such a one in the patch."""
+    obj = objects.get(hook.source)
+    homes = [item.section for item in obj.symbols if item.name == hook.symbol] if obj else []
+    names = [obj.sections[home].name for home in homes] if obj else []
+    return next((name for name in names if name.startswith(PASSING)), "")
 
 
 def _functions(obj: ObjectFile) -> set[str]:

@@ -15,6 +15,7 @@ where the project lies.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,13 +39,13 @@ def compile_source(
     headers: what it may include by their names
     Raises `UserError` with each of the compiler's errors at its line of the source.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # a header that is no longer listed is not to be found
+    folder.mkdir(parents=True)
     name = shown_name(source)
     for header in headers:
         write_atomic(folder / header.name, header.read_bytes())
     write_atomic(folder / source.name, _prelude(manifest.hooks, name) + source.read_bytes())
     output = folder / f"{source.stem}.o"
-    output.unlink(missing_ok=True)
     command = compile_command(kernel, folder, f"kpatch-{manifest.name}", source.stem)
     log = folder / f"{source.stem}.compile.log"
     result = run(["sh", "-c", command], cwd=kernel.headers, env=ENVIRONMENT, log=log, check=False)

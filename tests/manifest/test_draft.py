@@ -47,6 +47,11 @@ def test_what_was_declared_is_kept_and_namesakes_get_their_source() -> None:
     )
 
 
+def test_no_function_is_an_empty_list() -> None:
+    """`functions:` with nothing behind it would be no value; hooks alone are a manifest."""
+    assert functions_list([]) == "    functions: []\n"
+
+
 def test_names_that_yaml_does_not_read_as_text(tmp_path: Path) -> None:
     path = make_project(tmp_path)
     names = ["no", "y", "ON", "null", "True", "_1", "e1", "NaN", "x_y"]

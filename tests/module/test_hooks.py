@@ -135,6 +135,24 @@ def test_hooks_within_the_stop_need_one(tmp_path: Path) -> None:
     assert "consistency: atomic" in text
 
 
+def test_a_hook_stays_in_memory(tmp_path: Path) -> None:
+    text = 'void section(".init.text") go(void) { other(2); } void back(void) { other(3); }'
+    hooks = manifest((HookKind.LOAD, "go"), (HookKind.UNLOAD, "back"))
+    assert refusal(hooks, {}, own(tmp_path, text)) == (
+        "m.yaml:11:9: the load hook 'go' is in .init.text, which does not stay in memory\n"
+        "  hint: remove __init or __exit"
+    )
+
+
+def test_nothing_is_exported(tmp_path: Path) -> None:
+    """EXPORT_SYMBOL() makes a symbol of one of these kinds, local or global."""
+    kernel = KernelSymbols("ffffffff81000000 T taken\n", "symbols")
+    for name in ("__ksymtab_f", "__export_symbol_f"):
+        text = f"void f(void) {{ other(1); }} static int {name} __attribute__((used)) = 1;"
+        with pytest.raises(UserError, match=rf"hooks\.c: has an EXPORT_SYMBOL\(\) \({name}\)"):
+            check_names(own(tmp_path, text), kernel)
+
+
 def test_names_of_the_kernel_are_taken(tmp_path: Path) -> None:
     """A static symbol of the kernel is in nobody's way; a global one would be mistaken for this one."""
     kernel = KernelSymbols(

@@ -16,7 +16,7 @@ from kbuild_py.manifest.load import load_manifest
 from kbuild_py.manifest.model import Hook, HookKind
 from kbuild_py.module.own import compile_source
 from tests.manifest.project import make_project
-from tests.projects import KERNEL, MEMINFO, TOP, Throwaway, edited, throw_away
+from tests.projects import MEMINFO, TOP, Answer, Throwaway, edited, throw_away
 
 pytestmark = pytest.mark.kernel
 
@@ -96,6 +96,15 @@ void go(void) { pr_info("%s\\n", names); }
     assert sections & {"__mcount_loc", "__patchable_function_entries"}
 
 
+def test_a_header_that_is_not_listed_any_more(debian12: TargetKernel, tmp_path: Path) -> None:
+    """What an earlier build had beside the source is not there."""
+    made = compiled(debian12, tmp_path, '#include "hooks.h"\n')
+    manifest = load_manifest(tmp_path / "manifests/probe/manifest.yaml")
+    with pytest.raises(UserError, match=rf"{AT}:1:10: hooks\.h: No such file"):
+        compile_source(debian12, manifest, manifest.folder / "hooks.c", (), made.parent)
+    assert not made.exists()
+
+
 # --- whole builds ---------------------------------------------------------------------------------------
 
 # A function that the patch calls, which calls a new one of the patch, and a variable that is not exported.
@@ -126,6 +135,10 @@ def patch(kernel: TargetKernel, added: str = ADDED) -> str:
     return edited(kernel.tree, MEMINFO, SHOW, f"{added}{SHOW}")
 
 
+def titles(answer: Answer) -> list[str]:
+    return [title.split(": ", 1)[1] for title in answer.ran]
+
+
 def test_hooks_and_patch_call_each_other(project: Throwaway, debian12: TargetKernel) -> None:
     """Only new functions, and every place that a hook may be in; what changes rebuilds what it must."""
     added = (
@@ -145,12 +158,15 @@ def test_hooks_and_patch_call_each_other(project: Throwaway, debian12: TargetKer
 
     source = project.root / "manifests" / "both" / "own.c"
     source.write_text(SOURCE.replace("total_forks %lu", "forks %lu"))
-    ran = [title.removeprefix(f"both for {KERNEL}: ") for title in project.built("build:both").ran]
-    assert ran == ["compile own.c", "build the patch module"]
+    assert titles(project.built("build:both")) == ["compile own.c", "build the patch module"]
     assert project.module("both").read_bytes() != before
     source.write_text(SOURCE)
     project.built("build:both")
     assert project.module("both").read_bytes() == before
+    # A line more above changes where hooks stand, and nothing that is compiled.
+    path = project.manifest("both")
+    path.write_text(path.read_text().replace("objects:", "# hooks and no functions\nobjects:"))
+    assert titles(project.built("build:both")) == ["compare what changed with what is declared"]
 
 
 def test_another_folder_gives_the_same_module(
