@@ -217,7 +217,8 @@ def _functions(arguments: argparse.Namespace) -> int:
     if not builds:
         known = [manifest.name for manifest in project.manifests]
         raise unknown("manifest", arguments.name, known)
-    if tasks.run(root, [f"_delta:{unit.label}" for build in builds for unit in build.units]) != 0:
+    diffs = [f"_delta:{unit.label}" for build in builds for unit in build.units]
+    if diffs and tasks.run(root, diffs) != 0:  # without a name doit would run everything
         return REFUSED
     lists: dict[str, list[str]] = {}
     for build in builds:

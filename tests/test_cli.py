@@ -33,6 +33,17 @@ def test_unknown_names_are_refused_before_anything_is_done(
     assert printed.err.startswith(says) and printed.out == ""
 
 
+def test_a_manifest_without_a_patch_changes_no_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing has to be built to say so, least of all every other manifest."""
+    project = throw_away(tmp_path / "project", ["nr-open-min", "meminfo-string"])
+    monkeypatch.chdir(project.root)
+    assert main(["functions", "nr-open-min"]) == DONE
+    assert capsys.readouterr().out == "    functions: []\n"
+    assert not (project.root / "build").exists()
+
+
 def test_outside_of_a_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -111,11 +111,11 @@ def _marked(
 ) -> Iterator[BoundHook]:
     """The hooks that the patched files name with markers."""
     for source, account in accounts.items():
-        shipped = {function["name"] for function in account["functions"]}
+        new = {item["name"] for item in account["functions"] if item["status"] == Status.NEW.value}
         for callback in account["callbacks"]:
             kind, name, section = HookKind(callback["kind"]), callback["function"], callback["section"]
             registers = f"the source registers {name!r} as {kind.value} ({section})"
-            if name not in shipped:
+            if name not in new:
                 cause = f"{registers}, a function of the kernel"
                 problems.add(source, cause, "register a new function")
             elif kind.in_stop and manifest.consistency is Consistency.PER_TASK:

@@ -101,11 +101,12 @@ def test_a_function_of_the_kernel_is_no_hook(tmp_path: Path) -> None:
         "  hint: write a new function"
     )
     registered = 'void *__klp_pre_patch_callback_vmlinux section(".discard.klp_callback_ptrs") = f;'
-    assert refusal(manifest(), account(tmp_path, registered), {}) == (
-        "fs/a.c: the source registers 'f' as pre_patch (.discard.klp_callback_ptrs), a function of the "
-        "kernel\n"
-        "  hint: register a new function"
-    )
+    for after in (CODE, CODE.replace("other(x)", "other(x) + 1")):
+        assert refusal(manifest(), account(tmp_path, registered, after), {}) == (
+            "fs/a.c: the source registers 'f' as pre_patch (.discard.klp_callback_ptrs), a function of the "
+            "kernel\n"
+            "  hint: register a new function"
+        )
 
 
 def test_one_of_a_kind(tmp_path: Path) -> None:
