@@ -42,11 +42,11 @@ def commands() -> Iterator[Command]:
 
 def run_on_host(steps: list[Command], project: Path, kernel: TargetKernel) -> None:
     """In one shell, with the packaged headers where the page has the running kernel's."""
-    work = project / "work"
+    trial = project / "trial"
     script = "\n".join(step.text for step in steps if not step.text.startswith("HEADERS="))
     done = subprocess.run(
         ["sh", "-e", "-c", script],
-        cwd=work if work.exists() else project,
+        cwd=trial if trial.exists() else project,
         env={**os.environ, "HEADERS": str(kernel.headers)},
         capture_output=True,
         text=True,
@@ -57,18 +57,22 @@ def run_on_host(steps: list[Command], project: Path, kernel: TargetKernel) -> No
 
 def run_in_guest(steps: list[Command], project: Path, kernel: TargetKernel, folder: Path) -> BootReport:
     """One boot; what a step has written to a header comes back to the host."""
-    work = project / "work"
+    trial = project / "trial"
     files: dict[str, bytes | Path] = {
-        f"/work/{path.relative_to(work)}": path for path in work.rglob("*") if path.suffix in (".ko", ".sh")
+        f"/trial/{path.relative_to(trial)}": path
+        for path in trial.rglob("*")
+        if path.suffix in (".ko", ".sh")
     }
     guest_steps: list[GuestStep] = []
     headers: dict[int, Path] = {}
     for step in steps:
-        guest_steps.append(GuestStep(step.text, f"cd /work; {step.text}", stdout=step.output, essential=True))
+        guest_steps.append(
+            GuestStep(step.text, f"cd /trial; {step.text}", stdout=step.output, essential=True)
+        )
         header = re.search(r">(\S+\.h)$", step.text)
         if header is not None:
-            headers[len(guest_steps)] = work / header[1]
-            guest_steps.append(GuestStep(f"cat {header[1]}", f"cat /work/{header[1]}"))
+            headers[len(guest_steps)] = trial / header[1]
+            guest_steps.append(GuestStep(f"cat {header[1]}", f"cat /trial/{header[1]}"))
     report = boot(kernel.boot_image, Guest(tuple(guest_steps), files, append="secret=12345"), folder)
     assert report.outcome is Outcome.PASSED, render_report(report)
     assert not COMPLAINTS.search(report.console), report.console
