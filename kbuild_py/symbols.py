@@ -23,6 +23,7 @@ applied.  Direct calls go to the new function.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -36,6 +37,12 @@ from kbuild_py.kernel.image import ImageSymbol
 # x86-64 psABI, table 4.9: the relocations that hold an address or the distance to one.
 R_X86_64_64, R_X86_64_PC32, R_X86_64_32, R_X86_64_32S = 1, 2, 10, 11
 DATA_PREFIXES = (".data", ".rodata", ".bss")
+# What patch.c (templates/patch-module.c.j2) calls things of its own.  It names changed functions and hooks by
+# their symbols, and for one of these names the assembler would take its own thing.
+OF_PATCH_C = re.compile(
+    r"(code|spans|parts_of|vmlinux)_\w+|no_object|objects|build_id|patch|replace|patch_init|patch_exit"
+    r"|init_module|cleanup_module"
+)
 
 
 class SymbolTable(Protocol):
@@ -328,8 +335,8 @@ def _without_unused(obj: ObjectFile) -> ObjectFile:
 def _publish(units: Sequence[Unit], bound: Sequence[ObjectFile]) -> tuple[Resolved, ...]:
     """Make changed functions and hooks global, so that the patch module can name them.
 
-    A name that another unit defines or refers to gets the file's name as suffix; but for a hook that is
-    global already, which another unit may well call.
+    A name that another unit or patch.c defines or refers to gets the file's name as suffix; but for a hook
+    that is global already, which another unit may well call.
     """
     results = []
     for position, (unit, obj) in enumerate(zip(units, bound, strict=True)):
@@ -348,7 +355,7 @@ def _publish(units: Sequence[Unit], bound: Sequence[ObjectFile]) -> tuple[Resolv
                 continue
             name = symbol.name
             shared = symbol.bind != STB_LOCAL and name not in unit.changed
-            if (name in undefined or name in others) and not shared:
+            if (name in undefined or name in others or OF_PATCH_C.fullmatch(name)) and not shared:
                 name = f"{name}.{_identifier(unit.source)}"
             new_names[symbol.name] = name
             symbols[symbol.index] = replace(symbol, name=name, bind=STB_GLOBAL, visibility=0)

@@ -150,6 +150,16 @@ def test_two_static_functions_of_one_name_get_two_names() -> None:
     assert [item.new_names["show"] for item in bound] == ["show.fs_a_c", "show.fs_b_c"]
 
 
+def test_a_function_that_is_called_like_something_of_patch_c() -> None:
+    """It gets another name, for the assembler would take patch.c's."""
+    for name in ("patch", "objects", "vmlinux_funcs", "code_1_2"):
+        obj = build(function(name, b"\xc3", bind="local"))
+        known = {name: 0xFFFFFFFF81005000}
+        (bound,), _ = resolve([unit(obj, changed=(name,), addresses=known)], EXPORTS, SYMBOLS)
+        assert bound.new_names == {name: f"{name}.fs_a_c"}
+        assert f"{name}.fs_a_c" in {symbol.name for symbol in bound.object.symbols}
+
+
 def test_hooks_can_be_named_by_the_patch_module() -> None:
     """A static one becomes global, under another name where another file uses its name; a global one, which
     other files may call, keeps its name."""

@@ -23,10 +23,8 @@ from kbuild_py.elf.constants import STB_LOCAL, STT_FUNC
 from kbuild_py.elf.object import SHN_UNDEF, ObjectFile
 from kbuild_py.errors import Problems
 from kbuild_py.manifest.model import Consistency, Hook, HookKind, Manifest
-from kbuild_py.symbols import SymbolTable
+from kbuild_py.symbols import OF_PATCH_C, SymbolTable
 
-# What the module's own start-up and end are called; patch.c has them.
-RESERVED = ("init_module", "cleanup_module")
 # What EXPORT_SYMBOL() leaves, before and since Linux 6.4.
 EXPORTS = ("__ksymtab_", "__export_symbol_")
 # Sections that the kernel frees, or does not load, although hooks may still have to run.
@@ -65,6 +63,11 @@ def bind(
                 f"the {hook.kind.value} hook {hook.function!r} is in {passing}, which does not stay in memory"
             )
             problems.add(hook.place, cause, "remove __init or __exit")
+        elif OF_PATCH_C.fullmatch(hook.function):
+            cause = (
+                f"{hook.function!r}, the {hook.kind.value} hook, is a name that the patch module has already"
+            )
+            problems.add(hook.place, cause, "give it another name")
         elif len(candidates) == 1 and candidates[0].symbol:
             found += candidates
         else:
@@ -140,7 +143,7 @@ def check_names(objects: Mapping[str, ObjectFile], symbols: SymbolTable) -> None
                 problems.add(source, cause, "remove it: a patch has nothing for other modules")
             elif symbol.bind == STB_LOCAL:
                 continue
-            elif symbol.name in RESERVED:
+            elif symbol.name in ("init_module", "cleanup_module"):
                 cause = f"defines {symbol.name!r}, which is the patch module's own (module_init, module_exit)"
                 problems.add(source, cause, "make it a hook of the manifest")
             elif any(found.type.isupper() for found in symbols.named(symbol.name)):

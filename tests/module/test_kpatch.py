@@ -7,6 +7,7 @@ A change of the template that is meant: run with KBUILD_PY_GOLDEN=write, and rea
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from kbuild_py.manifest.model import HookKind
 from kbuild_py.module.hooks import BoundHook
 from kbuild_py.module.kpatch import Code, Part, PatchedFunction, module_sources
-from kbuild_py.symbols import Reference
+from kbuild_py.symbols import OF_PATCH_C, Reference
 
 GOLDEN = Path(__file__).parent / "golden"
 TEXT = 0xFFFFFFFF81000000
@@ -97,6 +98,15 @@ def test_golden(case: str) -> None:
         path.write_text(texts["patch.c"])
     assert texts["patch.c"] == path.read_text()
     assert "\n\n\n" not in texts["patch.c"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_names_that_patch_c_gives_are_known(case: str) -> None:
+    """Functions with one of these names get another (symbols.py), or the assembler would mix them up."""
+    text = (GOLDEN / f"{case}.c").read_text()
+    names = re.findall(r"^static [^=;()\[]*?(\w+)(?:\(|\[|;| =)", text, re.MULTILINE)
+    assert len(names) >= 5
+    assert [name for name in names if not OF_PATCH_C.fullmatch(name)] == []
 
 
 def test_the_same_input_gives_the_same_text_in_any_order_of_references() -> None:

@@ -274,3 +274,10 @@ def test_a_hook_that_refuses(project: Throwaway) -> None:
     console = (project.folder("refuses") / "06-vm" / "console.log").read_text()
     assert "vmlinux: pre_patch says -117" in console
     assert "told" not in console
+
+
+@pytest.mark.boot
+def test_the_examples(tmp_path: Path, debian12: TargetKernel) -> None:
+    """Data that a hook sets, data that hooks convert within the stop, and a shadow variable."""
+    examples = throw_away(tmp_path / "project", ["nr-open-min", "freeze-timeout", "mount-age"])
+    examples.built("verify")
