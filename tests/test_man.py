@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kbuild_py import cli, run
-from kbuild_py.manifest import fields, manual
+from kbuild_py.manifest import fields, kinds, manual
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "man").iterdir())
@@ -235,15 +235,15 @@ def commands(parser: argparse.ArgumentParser, words: str = "") -> Iterator[tuple
 def test_every_key_of_a_manifest_is_described() -> None:
     text = page("kbuild-py-manifest.5")
 
-    def check(type_: fields.Type) -> None:
+    def check(type_: kinds.Type) -> None:
         match type_:
-            case fields.Mapping():
+            case kinds.Mapping():
                 for field in type_.fields:
                     assert f"\n.B {field.key}\n" in text.replace(r"\-", "-"), field.key
                     check(field.type)
-            case fields.ListOf():
+            case kinds.ListOf():
                 check(type_.item)
-            case fields.Either():
+            case kinds.Either():
                 for choice in type_.choices:
                     check(choice)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from kbuild_py.manifest import fields, remedy
+from kbuild_py.manifest import kinds, remedy
 from kbuild_py.manifest.schema import json_schema
 from kbuild_py.manifest.text import (
     MAX_FINDINGS,
@@ -60,7 +60,7 @@ class Misfit:
 
 
 @cache
-def _validator(format_: fields.Format) -> Validator:
+def _validator(format_: kinds.Format) -> Validator:
     from jsonschema import Draft202012Validator, validators  # some 45 ms: only for who reads a manifest
 
     extend: Any = validators.extend
@@ -77,7 +77,7 @@ def _unique(_validator: object, _wanted: bool, instance: Any, _schema: object) -
         yield ValidationError("has non-unique elements")
 
 
-def check(node: Node, format_: fields.Format) -> list[Misfit]:
+def check(node: Node, format_: kinds.Format) -> list[Misfit]:
     """Everything in the tree that the format's schema does not accept, in the text's order."""
     errors = _validator(format_).iter_errors(data(node))
     translated = (misfit for error in errors for misfit in _translate(error, node))

@@ -12,7 +12,7 @@ import pathlib
 from typing import Any
 
 from kbuild_py.errors import Problem, UserError
-from kbuild_py.manifest import check, fields, text
+from kbuild_py.manifest import check, kinds, text
 
 Step = str | int
 
@@ -20,7 +20,7 @@ Step = str | int
 class Document:
     """A file read as one of the formats; a path below is steps into its values: "checks", "after_load", 0."""
 
-    def __init__(self, path: pathlib.Path, shown: str, format_: fields.Format) -> None:
+    def __init__(self, path: pathlib.Path, shown: str, format_: kinds.Format) -> None:
         """Read and check the file; `shown` is its name in errors.  `UserError` only if it cannot be read."""
         self.shown = shown
         self.data: Any = None
@@ -30,7 +30,7 @@ class Document:
             self.data = text.data(self._root)
             self._check(self._root, format_)
 
-    def _check(self, root: text.Node, format_: fields.Format) -> None:
+    def _check(self, root: text.Node, format_: kinds.Format) -> None:
         places = {(finding.line, finding.column) for finding in self._findings}
         misfits = check.check(root, format_)
         # Of a file in another version of the format nothing else can be said.

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from kbuild_py.manifest import fields
+from kbuild_py.manifest import fields, kinds
 
 _INTRODUCTION = """\
 # Manifests and kernel descriptions
@@ -29,7 +29,7 @@ written here, and check while you type.
 """
 
 
-def example(format_: fields.Format) -> str:
+def example(format_: kinds.Format) -> str:
     """A complete file of the format, valid but for the files that it names."""
     top = format_.top
     left_out = top.at_most_one[1:]
@@ -50,7 +50,7 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def groups(format_: fields.Format) -> Iterator[tuple[list[str], fields.Mapping]]:
+def groups(format_: kinds.Format) -> Iterator[tuple[list[str], kinds.Mapping]]:
     """Each mapping of the format once, outermost first, with the paths of all keys that take it."""
     paths: dict[int, list[str]] = {}
     mappings = dict(_mappings("", format_.top))
@@ -60,21 +60,21 @@ def groups(format_: fields.Format) -> Iterator[tuple[list[str], fields.Mapping]]
         yield same, mappings[same[0]]
 
 
-def _mappings(path: str, type_: fields.Type) -> Iterator[tuple[str, fields.Mapping]]:
+def _mappings(path: str, type_: kinds.Type) -> Iterator[tuple[str, kinds.Mapping]]:
     """Each mapping that can stand in a value of the type, outermost first, with its path."""
     match type_:
-        case fields.Mapping():
+        case kinds.Mapping():
             yield path, type_
             for field in type_.fields:
                 yield from _mappings(f"{path}.{field.key}".removeprefix("."), field.type)
-        case fields.ListOf():
+        case kinds.ListOf():
             yield from _mappings(f"{path}[]", type_.item)
-        case fields.Either():
+        case kinds.Either():
             for choice in type_.choices:
                 yield from _mappings(path, choice)
 
 
-def _table(mapping: fields.Mapping) -> str:
+def _table(mapping: kinds.Mapping) -> str:
     rows = ["| key | value | meaning |", "|---|---|---|"]
     for field in mapping.fields:
         meaning_ = meaning(field).replace("|", "\\|")
@@ -82,7 +82,7 @@ def _table(mapping: fields.Mapping) -> str:
     return "\n".join(rows) + "\n"
 
 
-def value(field: fields.Field, mapping: fields.Mapping) -> str:
+def value(field: kinds.Field, mapping: kinds.Mapping) -> str:
     """What may stand there, and whether it must, in Markdown."""
     need = "optional"
     if field.required:
@@ -94,20 +94,20 @@ def value(field: fields.Field, mapping: fields.Mapping) -> str:
     return f"{_kind(field.type)}; {need}"
 
 
-def _kind(type_: fields.Type) -> str:
+def _kind(type_: kinds.Type) -> str:
     match type_:
-        case fields.Text() | fields.Word() | fields.Integer() | fields.Either():
+        case kinds.Text() | kinds.Word() | kinds.Integer() | kinds.Either():
             return type_.must.removeprefix("be ")
-        case fields.Boolean():
+        case kinds.Boolean():
             return "true or false"
-        case fields.ListOf():
-            inner = "mappings" if isinstance(type_.item, fields.Mapping) else _kind(type_.item)
+        case kinds.ListOf():
+            inner = "mappings" if isinstance(type_.item, kinds.Mapping) else _kind(type_.item)
             return f"list of {inner}" if inner == "mappings" else f"list, each item {inner}"
         case _:
             return "mapping"
 
 
-def meaning(field: fields.Field) -> str:
+def meaning(field: kinds.Field) -> str:
     """What the key says, in Markdown."""
     text = field.description
     if isinstance(field.example, str | int):

@@ -19,7 +19,7 @@ from typing import Any
 
 from kbuild_py.errors import Problem, UserError
 from kbuild_py.files import write_atomic
-from kbuild_py.manifest import fields, manual, reference
+from kbuild_py.manifest import fields, kinds, manual, reference
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SCHEMA_FOLDER = Path("manifests/schema")
@@ -29,7 +29,7 @@ MANUAL_PAGE = Path("man/kbuild-py-manifest.5")
 Schema = dict[str, Any]
 
 
-def json_schema(format_: fields.Format) -> Schema:
+def json_schema(format_: kinds.Format) -> Schema:
     """The JSON Schema of one kind of file."""
     return {
         "$schema": DIALECT,
@@ -39,9 +39,9 @@ def json_schema(format_: fields.Format) -> Schema:
     }
 
 
-def _type_schema(type_: fields.Type) -> Schema:
+def _type_schema(type_: kinds.Type) -> Schema:
     match type_:
-        case fields.Text():
+        case kinds.Text():
             schema: Schema = {"type": "string", "pattern": type_.pattern}
             if type_.min_length is not None:
                 schema["minLength"] = type_.min_length
@@ -50,25 +50,25 @@ def _type_schema(type_: fields.Type) -> Schema:
             if type_.forbidden:
                 schema["not"] = {"enum": list(type_.forbidden)}
             return schema | _message(type_.must)
-        case fields.Word():
+        case kinds.Word():
             return {"type": "string", "enum": list(type_.values)} | _message(type_.must)
-        case fields.Integer():
+        case kinds.Integer():
             limits = {"type": "integer", "minimum": type_.minimum, "maximum": type_.maximum}
             return limits | _message(type_.must)
-        case fields.Boolean():
+        case kinds.Boolean():
             return {"type": "boolean"}
-        case fields.ListOf():
+        case kinds.ListOf():
             schema = {"type": "array", "items": _type_schema(type_.item)}
             if not type_.may_be_empty:
                 schema["minItems"] = 1
             return schema | ({"uniqueItems": True} if type_.unique else {})
-        case fields.Either():
+        case kinds.Either():
             return {"anyOf": [_type_schema(choice) for choice in type_.choices]} | _message(type_.must)
-        case fields.Mapping():
+        case kinds.Mapping():
             return _mapping_schema(type_)
 
 
-def _mapping_schema(mapping: fields.Mapping) -> Schema:
+def _mapping_schema(mapping: kinds.Mapping) -> Schema:
     schema: Schema = {
         "type": "object",
         "properties": {field.key: _field_schema(field) for field in mapping.fields},
@@ -93,7 +93,7 @@ def _excluded_by(key: str) -> Schema:
     return {"not": {}, "errorMessage": f"cannot be given together with {key}"}
 
 
-def _field_schema(field: fields.Field) -> Schema:
+def _field_schema(field: kinds.Field) -> Schema:
     schema: Schema = {"description": field.description.replace("`", "")} | _type_schema(field.type)
     if field.default is not None:
         schema["default"] = field.default

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from kbuild_py.errors import UserError
-from kbuild_py.manifest import fields, reference, schema
+from kbuild_py.manifest import fields, kinds, reference, schema
 from kbuild_py.manifest.check import check
 from kbuild_py.manifest.text import data, parse
 from tests.manifest.project import TOP
 
 
-def committed(format_: fields.Format) -> Any:
+def committed(format_: kinds.Format) -> Any:
     return json.loads((TOP / schema.SCHEMA_FOLDER / format_.schema_name).read_text())
 
 
@@ -47,7 +47,7 @@ def test_a_stale_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format_", fields.FORMATS, ids=lambda format_: format_.name)
-def test_schema_is_valid_and_explains_every_key(format_: fields.Format) -> None:
+def test_schema_is_valid_and_explains_every_key(format_: kinds.Format) -> None:
     Draft202012Validator.check_schema(committed(format_))
 
     def walk(part: Any) -> None:
@@ -64,7 +64,7 @@ def test_schema_is_valid_and_explains_every_key(format_: fields.Format) -> None:
 
 
 @pytest.mark.parametrize("format_", fields.FORMATS, ids=lambda format_: format_.name)
-def test_example_on_the_page_is_valid(format_: fields.Format) -> None:
+def test_example_on_the_page_is_valid(format_: kinds.Format) -> None:
     text = reference.example(format_)
     assert text in (TOP / schema.REFERENCE_PAGE).read_text()
     assert text.startswith(f"# yaml-language-server: $schema=../schema/{format_.schema_name}\n")
@@ -72,25 +72,25 @@ def test_example_on_the_page_is_valid(format_: fields.Format) -> None:
     assert (findings, check(node, format_)) == ([], [])
 
 
-def declared_examples(type_: fields.Type) -> list[tuple[fields.Field, Any]]:
+def declared_examples(type_: kinds.Type) -> list[tuple[kinds.Field, Any]]:
     match type_:
-        case fields.Mapping():
+        case kinds.Mapping():
             own = [(field, field.example) for field in type_.fields if field.example is not None]
             return own + [pair for field in type_.fields for pair in declared_examples(field.type)]
-        case fields.ListOf():
+        case kinds.ListOf():
             return declared_examples(type_.item)
-        case fields.Either():
+        case kinds.Either():
             return [pair for choice in type_.choices for pair in declared_examples(choice)]
         case _:
             return []
 
 
 @pytest.mark.parametrize("format_", fields.FORMATS, ids=lambda format_: format_.name)
-def test_each_example_fits_its_own_field(format_: fields.Format) -> None:
+def test_each_example_fits_its_own_field(format_: kinds.Format) -> None:
     pairs = declared_examples(format_.top)
     assert pairs
     for field, value in pairs:
-        single = schema.json_schema(fields.Format("x", 1, "", "", fields.Mapping((field,))))
+        single = schema.json_schema(kinds.Format("x", 1, "", "", kinds.Mapping((field,))))
         assert Draft202012Validator(single).is_valid({field.key: value}), field.key
 
 
@@ -152,7 +152,7 @@ def documents(draw: st.DrawFn, valid: Any) -> Any:
     return document["top"]
 
 
-def agree(document: Any, format_: fields.Format) -> None:
+def agree(document: Any, format_: kinds.Format) -> None:
     text = "".join(  # JSON is YAML when what cannot be seen is escaped
         character if " " <= character <= "~" else f"\\U{ord(character):08x}"
         for character in json.dumps(document, ensure_ascii=False)
