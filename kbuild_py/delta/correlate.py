@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind
-from kbuild_py.delta.pairs import Pairs
+from kbuild_py.delta.pairs import Pairs, by_content
 from kbuild_py.delta.sections import Role
 from kbuild_py.delta.statics import is_static_local, pair_static_locals
 
@@ -152,9 +152,11 @@ def _aliases(anatomy: Anatomy, kind: Kind, *, numbered: bool) -> dict[str, int]:
         piece, entry = anatomy.pieces[number], anatomy.object.symbols[symbol]
         if anatomy.role(piece) is Role.REGISTRY:
             continue
-        if piece.kind is kind and entry.value == piece.base and entry.name:
+        if piece.kind is kind and entry.value == piece.base and entry.name and not by_content(piece):
             if kind is Kind.OBJECT and names.is_static_local(entry.name):
                 continue
+            if names.is_anonymous(entry.name) or anatomy.machine.label(entry.name):
+                continue  # `$d` before the only variable of an object says nothing about which it is.
             name = entry.name if numbered else names.canonical(entry.name)
             found[name] = NOWHERE if found.get(name, number) != number else number
     return {name: number for name, number in found.items() if number != NOWHERE}

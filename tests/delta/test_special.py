@@ -280,3 +280,29 @@ def test_constants_of_a_position_independent_kernel(toolchain: str, tmp_path: Pa
     assert any(section.name.startswith(".data.rel.ro") for section in output.sections)
     removed = tools.compile_text(HEAD + "void f(unsigned int x) { }", CASES, tmp_path / "removed" / "unit.o")
     assert isinstance(result := diff(before, removed), Delta), result
+
+
+REPLACED = {
+    "int one; int f(int x) { return other(x + one); }\n": {"f", "two"},
+    "static int one; int f(int x) { one += x; return other(x) + one; }\n": {"f", "two"},
+    "int one(int x) { return other(x); }\n": {"two"},
+}
+
+
+@pytest.mark.parametrize("toolchain", sorted(BY_NAME))
+@pytest.mark.parametrize("text", REPLACED)
+def test_a_mark_of_the_assembler_is_no_name(text: str, toolchain: str, tmp_path: Path) -> None:
+    """`$d`, `$x` or `.LANCHOR0`: the only ones of their kind in both objects, before different things."""
+    before, after = pair(toolchain, tmp_path, text, "one", "two")
+    result = diff(before, after)
+    assert isinstance(result, Delta), result
+    assert {item.name for item in (*result.functions, *result.data)} == REPLACED[text]
+    assert result.removed == ("one",)
+
+
+@pytest.mark.parametrize("toolchain", ["aarch64", "ppc64le", "s390x"])
+def test_text_of_a_function_name_is_never_the_kernels(toolchain: str, tmp_path: Path) -> None:
+    text = "int f(int x) { use((void *)__func__); return other(x) + 1; }\n"
+    before, after = pair(toolchain, tmp_path, text, "+ 1", "+ 2")
+    result = diff(before, after)
+    assert isinstance(result, Delta) and [item.name for item in result.data] == ["__func__.0"]
