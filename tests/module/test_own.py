@@ -121,7 +121,8 @@ void go(void) { pr_info("total_forks %lu %s\\n", total_forks, THIS_MODULE->name)
 ADDED = """\
 int from_the_source(int x);
 int from_the_patch(void);
-noinline int from_the_patch(void) { return current->pid; }
+extern void *kpatch_shadow_get(void *object, unsigned long id);
+noinline int from_the_patch(void) { return current->pid + !kpatch_shadow_get(current, 7); }
 static __used int prepare(void) { return from_the_source(-1) > 0 ? 0 : -1; }
 """
 
@@ -152,7 +153,7 @@ def test_hooks_and_patch_call_each_other(project: Throwaway, debian12: TargetKer
     assert "both.ko: pre_patch runs prepare; load runs marked; post_patch runs go" in said
     obj = read_object(project.module("both"))
     undefined = {symbol.name for symbol in obj.symbols if symbol.section == SHN_UNDEF}
-    assert {"kpatch_register", "_printk"} <= undefined
+    assert {"kpatch_register", "kpatch_shadow_get", "_printk"} <= undefined
     assert not undefined & {"total_forks", "go", "prepare", "marked", "from_the_source", "from_the_patch"}
     before = project.module("both").read_bytes()
 

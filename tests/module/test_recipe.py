@@ -12,9 +12,10 @@ import pytest
 
 from kbuild_py.errors import UserError
 from kbuild_py.files import CACHE_VARIABLE, cache_folder
+from kbuild_py.kernel.kbuild import ENVIRONMENT
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.module.build import kbuild, write_module
-from kbuild_py.module.recipe import STEPS, fill, recipe, replay
+from kbuild_py.module.recipe import STEPS, compile_command, fill, recipe, replay
 from kbuild_py.run import run
 from tests.module.conftest import EXAMPLE
 from tests.projects import Throwaway, throw_away
@@ -101,6 +102,26 @@ def test_several_objects_in_their_order(debian12: TargetKernel, tmp_path: Path, 
     kbuild(debian12, tmp_path / "kbuild", extra_symbols=symbols)
     made = replay(debian12, tmp_path / "replay", name, [item for item, _ in objects], symbols)
     assert made.read_bytes() == (tmp_path / "kbuild" / f"{name}.ko").read_bytes()
+
+
+@pytest.mark.kernel
+def test_a_source_is_compiled_as_kbuild_does(debian12: TargetKernel, tmp_path: Path) -> None:
+    """Its name, with characters that kbuild changes, and the module's reach it in the same way."""
+    text = '#include <linux/module.h>\nchar names[] = KBUILD_BASENAME " " KBUILD_MODNAME " " __FILE__;\n'
+    for folder in ("kbuild", "replay"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a-source_2.c").write_text(text)
+    (tmp_path / "kbuild" / "patch.c").write_text(SIMPLE)
+    name = "kpatch-a-1-b"
+    listed = f"obj-m := {name}.o\n{name}-y := patch.o a-source_2.o part.o\n"
+    (tmp_path / "kbuild" / "Kbuild").write_text(listed)
+    (tmp_path / "kbuild" / "part.c").write_text("int part(void);\nint part(void) { return 4; }\n")
+    kbuild(debian12, tmp_path / "kbuild")
+    command = compile_command(debian12, tmp_path / "replay", name, "a-source_2")
+    run(["sh", "-c", command], cwd=debian12.headers, env=ENVIRONMENT)
+    made = (tmp_path / "replay" / "a-source_2.o").read_bytes()
+    assert b"a_source_2 kpatch_a_1_b a-source_2.c\0" in made
+    assert made == (tmp_path / "kbuild" / "a-source_2.o").read_bytes()
 
 
 @pytest.mark.kernel
