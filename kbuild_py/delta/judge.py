@@ -344,10 +344,20 @@ def _bad_references(comparison: Comparison, selection: Selection) -> Iterator[Ve
         section, known = patched.section_of(target).name, comparison.correlation.to_original
         if target.kind is Kind.STRETCH and patched.role(target) in (Role.DATA, Role.BSS):
             yield Verdict(rules.UNNAMED_TARGET, place, f"refers to unnamed memory in {section}")
-        elif target.number not in known:
+        elif target.number not in known or _is_first_use_of_init(comparison, piece, target):
             yield Verdict(_missing_rule(section), place, f"refers to {describe(patched, link)} in {section}")
         elif not target.name:
             yield Verdict(rules.UNNAMED_TARGET, place, f"refers to unnamed memory in {section}")
+
+
+def _is_first_use_of_init(comparison: Comparison, piece: Piece, target: Piece) -> bool:
+    """Code uses something of boot or unload time that it did not use before (`__ref` code does, at boot)."""
+    original, known = comparison.original, comparison.correlation.to_original
+    if comparison.patched.role(target) is not Role.INIT or piece.kind is Kind.ENTRY:
+        return False
+    old = known.get(piece.number)
+    before = original.links_of(original.pieces[old]) if old is not None else ()
+    return all(link.piece != known[target.number] for link in before)
 
 
 def _missing_rule(section: str) -> Rule:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from kbuild_py.delta.diff import diff
-from kbuild_py.delta.model import Options, Verdict, Verdicts
+from kbuild_py.delta.model import Delta, Options, Verdict, Verdicts
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import ObjectFile
 from tests.delta.compiling import compile_c, needs_gcc
+from tests.delta.snippets import COMPILERS, compile_text
 from tests.elf.builder import build, function, reloc
 
 pytestmark = needs_gcc
@@ -235,3 +236,29 @@ def test_relocations_that_compute_on_a_stack_are_one_verdict_a_function() -> Non
     assert sorted(found) == ["no-fentry", "stack-relocations"]
     assert "binutils 2.40" in found["stack-relocations"].rule.remedy
     assert len(diff(one, other).verdicts) == 2  # type: ignore[union-attr]
+
+
+BOOT = """
+int section(".init.data") limit = 3;
+int __init noinline start(int x) { use(0); return other(x) + limit; }
+int section(".exit.text") noinline stop(int x) { use(0); return other(x) + 3; }
+int f(int x) { return other(x) + 1; }
+"""
+
+
+@pytest.mark.parametrize("what", ["limit", "start(x)", "stop(x)"])
+def test_code_of_boot_time_is_not_used_later(what: str, tmp_path: Path) -> None:
+    before, after, used = (
+        compile_text(COMPILERS[0], text, tmp_path / side / "unit.o")
+        for side, text in (
+            ("before", BOOT),
+            ("after", BOOT.replace("x) + 1", f"x) + {what}")),
+            ("used", BOOT.replace("x) + 1", f"x) * 2 + {what}")),
+        )
+    )
+    result = diff(before, after)
+    assert isinstance(result, Verdicts), result
+    assert {verdict.rule.name for verdict in result.verdicts} == {"init-reference"}
+    assert all(".text.f+0x" in str(verdict.place) for verdict in result.verdicts)
+    # Who used it before knows when it may.
+    assert isinstance(diff(after, used), Delta)
