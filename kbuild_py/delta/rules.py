@@ -122,7 +122,7 @@ NEW_INIT_REFERENCE = Rule(
     "Patched code needs code or data of boot time",
     "do not use __init functions or __initdata from patched code",
     "What is marked __init has been freed, and what is marked __exit may never have been loaded. A function "
-    "that referred to the same thing before (a __ref function, which uses it at boot only) may go on doing so.",
+    "that referred to the same thing before (__ref: it does so at boot only) may go on doing so.",
 )
 COMMON = Rule(
     "common-symbol",
