@@ -30,12 +30,12 @@ static void forget_functions(struct kpatch_target_object *object)
 	object->mod = NULL;
 }
 
-/* Find the module of an object.  Says whether there is something to patch. */
+/* Find the module of an object, once it has started.  Says whether there is something to patch. */
 static bool find_object(struct kpatch_target_object *object)
 {
 	if (!object->desc->name)
 		return true;
-	object->mod = kpatch_find_module(object->desc->name);
+	object->mod = kpatch_find_module(object->desc->name, MODULE_STATE_LIVE);
 	return object->mod;
 }
 
@@ -236,8 +236,8 @@ int kpatch_disable(struct kpatch_patch *patch, bool quiet)
 		call_pre_unpatch(object);
 	err = kpatch_switch(patch, false, false, quiet);
 	if (err) {
-		/* On its way out, it is tried again. */
-		if (patch->state != KPATCH_LEAVING)
+		/* On its way out, it is tried again: see kpatch_unregister(). */
+		if (patch->state != KPATCH_LEAVING || patch->kpmod->mod->state == MODULE_STATE_LIVE)
 			for_each_object(patch, object)
 				call_post_patch(object);
 		return err;
@@ -255,15 +255,17 @@ int kpatch_disable(struct kpatch_patch *patch, bool quiet)
  * kpatch_object_coming - the module of an object has been loaded and is about to start
  * @patch:	the patch
  * @object:	of the module
+ * @mod:	the module
  *
  * Return: 0, also if the patch is not applied; or an error, with nothing changed.
  */
-int kpatch_object_coming(struct kpatch_patch *patch, struct kpatch_target_object *object)
+int kpatch_object_coming(struct kpatch_patch *patch, struct kpatch_target_object *object, struct module *mod)
 {
 	int err;
 
-	if (!kpatch_applied(patch) || !find_object(object))
+	if (!kpatch_applied(patch))
 		return 0;
+	object->mod = mod;
 	err = kpatch_verify_object(patch, object);
 	err = err ?: finish_object(patch, object);
 	err = err ?: call_pre_patch(patch, object);

@@ -166,7 +166,7 @@ static inline const char *kpatch_object_name(const char *name)
 /* apply.c */
 int kpatch_enable(struct kpatch_patch *patch, bool replace);
 int kpatch_disable(struct kpatch_patch *patch, bool quiet);
-int kpatch_object_coming(struct kpatch_patch *patch, struct kpatch_target_object *object);
+int kpatch_object_coming(struct kpatch_patch *patch, struct kpatch_target_object *object, struct module *mod);
 void kpatch_object_going(struct kpatch_patch *patch, struct kpatch_target_object *object);
 void kpatch_drop_objects(struct kpatch_patch *patch);
 
@@ -186,7 +186,7 @@ int kpatch_find_symbol(struct module *mod, const char *name, unsigned long sympo
 		       struct kpatch_symbol *symbol);
 const char *kpatch_find_error(int err);
 unsigned long kpatch_vmlinux_symbol(const char *name);
-struct module *kpatch_find_module(const char *name);
+struct module *kpatch_find_module(const char *name, enum module_state state);
 int kpatch_find_code(struct module *mod, unsigned long addr, const char *name, struct kpatch_ranges *ranges);
 unsigned long kpatch_ftrace_location(unsigned long addr);
 int kpatch_save_stack_reliable(struct task_struct *task, unsigned long *entries, unsigned int size);

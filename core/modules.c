@@ -7,11 +7,13 @@
  * module does not load: an unpatched one would run beside patched callers.  When a module is announced as going,
  * its exit function has run and nobody is in its code.
  *
- * No reference to a patched module is held.  It cannot be freed before its going has been announced, and the
- * announcement waits for kpatch_mutex: under that, a module that was found stays.
+ * No reference to a patched module is held.  Once it has started it cannot be freed before its going has been
+ * announced, and the announcement waits for kpatch_mutex: under that, a module that was found live stays.
  *
  * Between its announcement and the end of its init function a module can be found, but not be told apart from
- * one whose announcement is still to come.  So a patch waits until the modules that it is for have started.
+ * one whose announcement is still to come, nor from one that will be refused without ever being announced.
+ * So a patch waits until none of the modules that it is for is starting.  One that is found to be starting after
+ * that is left alone: its announcement is still to come, and waits for kpatch_mutex.
  */
 #include "internal.h"
 
@@ -45,7 +47,7 @@ static void module_going(const struct module *mod, struct kpatch_patch *last)
 	}
 }
 
-static int module_coming(const struct module *mod)
+static int module_coming(struct module *mod)
 {
 	struct kpatch_target_object *object;
 	struct kpatch_patch *patch;
@@ -53,7 +55,7 @@ static int module_coming(const struct module *mod)
 
 	list_for_each_entry(patch, &kpatch_patches, list) {
 		object = find_object(patch, mod);
-		err = object ? kpatch_object_coming(patch, object) : 0;
+		err = object ? kpatch_object_coming(patch, object, mod) : 0;
 		if (!err)
 			continue;
 		pr_err("module %s does not load: patch %s cannot be applied to it: %pe\n", mod->name,
@@ -66,7 +68,7 @@ static int module_coming(const struct module *mod)
 
 static int module_event(struct notifier_block *nb, unsigned long event, void *data)
 {
-	const struct module *mod = data;
+	struct module *mod = data;
 	int err = 0;
 
 	if (event != MODULE_STATE_COMING && event != MODULE_STATE_GOING)
@@ -89,14 +91,12 @@ static struct notifier_block module_nb = {
 /* Is a module that the patch is for just starting? */
 static const char *starting_module(const struct kpatch_module *kpmod)
 {
-	const struct module *mod;
 	size_t i;
 
 	for (i = 0; i < kpmod->nr_objects; i++) {
 		const char *name = kpmod->objects[i].name;
 
-		mod = name ? kpatch_find_module(name) : NULL;
-		if (mod && mod->state != MODULE_STATE_LIVE)
+		if (name && kpatch_find_module(name, MODULE_STATE_COMING))
 			return name;
 	}
 	return NULL;

@@ -344,7 +344,9 @@ int kpatch_redirect(struct kpatch_target_object *object)
 	if (err) {
 		list_for_each_entry_safe(site, next, &group->sites, list)
 			kill_site(site);
-		list_add(&group->list, &dead_groups);
+		/* If detach() has failed meanwhile, ftrace still uses it. */
+		if (!(group->ops.flags & FTRACE_OPS_FL_ENABLED))
+			list_add(&group->list, &dead_groups);
 		kpatch_wait_for_handlers();
 		return err;
 	}

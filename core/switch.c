@@ -419,7 +419,8 @@ static int prepare(struct kpatch_patch *patch, bool apply, bool replace)
 			if (other == patch || !kpatch_applied(other))
 				continue;
 			kpatch_plan(other, false);
-			ok = ok && add_leaving(other);
+			/* Also when there was no memory: clean_up() takes the plan back. */
+			ok &= add_leaving(other);
 		}
 	}
 	if (apply)
@@ -467,6 +468,7 @@ int kpatch_switch(struct kpatch_patch *patch, bool apply, bool replace, bool qui
 	sw.patch = patch;
 	sw.apply = apply;
 	sw.caller = current;
+	sw.why = NULL;	/* may be a name in a module that is gone */
 	err = prepare(patch, apply, replace);
 	for (tries = 1; !err; tries++) {
 		INIT_WORK(&sw.work, stop_and_switch);

@@ -210,20 +210,21 @@ const char *kpatch_find_error(int err)
 }
 
 /**
- * kpatch_find_module - a loaded module
+ * kpatch_find_module - a module in a certain state
  * @name:	its name
+ * @state:	the state
  *
- * While kpatch_mutex is held the module cannot be freed, see modules.c.
+ * While kpatch_mutex is held a live module cannot be freed, see modules.c; one that is coming can.
  *
- * Return: the module, or NULL if it is not loaded or is just going.
+ * Return: the module, or NULL if there is none or it is in another state.
  */
-struct module *kpatch_find_module(const char *name)
+struct module *kpatch_find_module(const char *name, enum module_state state)
 {
 	struct module *mod;
 
 	rcu_read_lock_sched();
 	mod = static_call(kp_find_module)(name);
-	if (mod && mod->state == MODULE_STATE_GOING)
+	if (mod && mod->state != state)
 		mod = NULL;
 	rcu_read_unlock_sched();
 	return mod;

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
-from kbuild_py import baseline, bench, contract, symbols
+from kbuild_py import baseline, bench, bench_core, contract, symbols
 from kbuild_py.delta.diff import diff
 from kbuild_py.delta.model import Options, Verdicts
 from kbuild_py.elf.constants import STT_FUNC
@@ -299,5 +299,6 @@ def run_tests(root: Path) -> None:
 
 
 def run_bench(root: Path, build: Build) -> None:
-    """Print the benchmark's table for the first source of a build."""
+    """Print the tables: building the first source of a build, and stopping its kernel."""
     print(bench.bench(root, build.manifest.name, build.sources[0], build.kernel), end="")
+    print(bench_core.bench_core(root, _target(build)), end="")

@@ -362,7 +362,7 @@ def public_tasks(project: Project) -> Iterator[Task]:
     if small:
         yield {
             "basename": "bench",
-            "doc": "print how long builds take, against the bare tools",
+            "doc": "print how long builds take, and how long a switch stops the kernel",
             "actions": [(refusing(action("run_bench")), [project.root, small])],
         }
 

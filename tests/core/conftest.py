@@ -21,8 +21,15 @@ from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.manifest.model import KernelDescription
 from kbuild_py.vm import qemu
 from tests.conftest import KERNELS
+from tests.core.modules import Modules, build_modules
 
 NAME, FLAVOUR = "debian-12-6.12-amd64", "amd64"
+
+
+@pytest.fixture(scope="package")
+def modules(debian12: TargetKernel, tmp_path_factory: pytest.TempPathFactory) -> Modules:
+    """The core and the tests' own modules, for `debian12`."""
+    return build_modules(debian12, tmp_path_factory.mktemp("core"))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ fail() {
     echo "$*"
     dmesg
     # For the steps that come after; what is stuck stays in the background.
-    rmmod kpt_a kpt_b kpt_c kpt_relocs kpt_nmi kpt_victim 2>/dev/null &
+    rmmod kpt_fault kpt_a kpt_b kpt_c kpt_d kpt_relocs kpt_nmi kpt_victim 2>/dev/null &
     sleep 1
     exit 1
 }

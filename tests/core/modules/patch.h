@@ -122,6 +122,11 @@ static void pre_unpatch(const struct kpatch_object *desc) { saw("pre_unpatch", d
 static void unload(const struct kpatch_object *desc) { saw("unload", desc, true); }
 static void post_unpatch(const struct kpatch_object *desc) { saw("post_unpatch", desc, false); }
 
+/* Writing to the parameter `leave` unregisters the patch though its module is not going. */
+static int leave(const char *value, const struct kernel_param *param);
+static const struct kernel_param_ops leave_ops = { .set = leave };
+module_param_cb(leave, &leave_ops, NULL, 0200);
+
 static const struct kpatch_callbacks all_callbacks = {
 	.pre_patch = pre_patch, .load = load, .post_patch = post_patch,
 	.pre_unpatch = pre_unpatch, .unload = unload, .post_unpatch = post_unpatch,
@@ -133,6 +138,11 @@ static struct kpatch_reference references[1];
 static struct kpatch_object objects[2] = { { .funcs = funcs, .references = references } };
 static u8 build_id_bytes[20];
 static struct kpatch_module patch = { .mod = THIS_MODULE, .objects = objects, .nr_objects = 1 };
+
+static int leave(const char *value, const struct kernel_param *param)
+{
+	return *value ? kpatch_unregister(&patch) : 0;
+}
 
 static int __init patch_init(void)
 {
