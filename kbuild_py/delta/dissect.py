@@ -11,13 +11,20 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kbuild_py.delta import names
 from kbuild_py.delta.anatomy import NOWHERE, Anatomy, Kind, Link, Piece
 from kbuild_py.delta.entries import EntrySizes
 from kbuild_py.delta.machine import Branch, Machine, machine
-from kbuild_py.delta.sections import TOC, TOC_ENTRY, Role, has_code, role_of
+from kbuild_py.delta.pieces import (
+    Locator,
+    constant_starts,
+    entries_by_owner,
+    string_starts,
+    without_label_tables,
+)
+from kbuild_py.delta.sections import Role, has_code, role_of
 from kbuild_py.delta.tables import PATCHABLE, REPLACEMENTS, Base, Table
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import SHN_ABS, ObjectFile, Relocation, Section, Symbol
@@ -96,7 +103,7 @@ class _Dissection:
                 self._decode(section, extents[index])
         self.named = {index: tuple(found) for index, found in extents.items()}
         self._add_stretches(extents)
-        return _without_label_tables(self._anatomy(extents))
+        return without_label_tables(self._anatomy(extents))
 
     def _find_bases(self, section: Section, table: Table, size: int) -> None:
         """Remember by how much the addends of a table's fields are larger than what they reach."""
@@ -117,7 +124,7 @@ class _Dissection:
             if self.roles[symbol.section] is not Role.STRINGS:
                 continue
             if symbol.section not in starts:
-                starts[symbol.section] = set(_string_starts(self.obj.sections[symbol.section]))
+                starts[symbol.section] = set(string_starts(self.obj.sections[symbol.section]))
             known = starts[symbol.section]
             votes += (place - column in known) - (place in known)
         return votes > 0
@@ -357,14 +364,14 @@ class _Dissection:
                 for extent in extents[index]:
                     pieces.append(self._piece(len(pieces), section, extent))
             elif role is Role.STRINGS:
-                self._cut(pieces, section, Kind.STRING, _string_starts(section))
+                self._cut(pieces, section, Kind.STRING, string_starts(section))
             elif role is Role.CONSTANTS:
-                self._cut(pieces, section, Kind.CONSTANT, _constants(section))
+                self._cut(pieces, section, Kind.CONSTANT, constant_starts(section))
             elif index in self.entry_sizes:
                 self._cut(pieces, section, Kind.ENTRY, range(0, section.size, self.entry_sizes[index]))
             by_section.append(tuple(range(first, len(pieces))))
             starts.append(tuple(piece.start for piece in pieces[first:]))
-        locate = _Locator(pieces, by_section, starts)
+        locate = Locator(pieces, by_section, starts)
         homes = {
             symbol.index: found
             for symbols in self.symbols_in.values()
@@ -386,7 +393,7 @@ class _Dissection:
             links=links,
             link_offsets=link_offsets,
             homes=homes,
-            entries=_entries_by_owner(pieces, links, link_offsets),
+            entries=entries_by_owner(pieces, links, link_offsets),
             entry_sizes=self.entry_sizes,
             undecoded=frozenset(self.undecoded),
             notes=tuple(self.notes),
@@ -410,7 +417,7 @@ class _Dissection:
             pieces.append(Piece(len(pieces), section.index, start, end, kind, "", 0, start))
 
     def _links(
-        self, index: int, pieces: Sequence[Piece], locate: _Locator, homes: Mapping[int, int]
+        self, index: int, pieces: Sequence[Piece], locate: Locator, homes: Mapping[int, int]
     ) -> Iterator[Link]:
         symbols = self.obj.symbols
         found: list[Link] = []
@@ -454,77 +461,3 @@ class _Dissection:
             found.append(Link(branch.field, branch.type, 0, raw, target, "", at))
         found.sort(key=lambda link: link.offset)
         return iter(found)
-
-
-def _without_label_tables(anatomy: Anatomy) -> Anatomy:
-    """Static constants with places inside of functions are a compiler's switch table under a name.
-
-    The code has written it (`static const void *const table[] = { &&first, &&second };`), but each copy of
-    the function needs its own, for the places are in that copy.
-    """
-    pieces = list(anatomy.pieces)
-    for piece in anatomy.pieces:
-        constant = (
-            piece.kind is Kind.OBJECT and anatomy.role(piece) is Role.RODATA and anatomy.is_local(piece)
-        )
-        if constant and next(anatomy.inside(piece), NOWHERE) != NOWHERE:
-            pieces[piece.number] = replace(piece, kind=Kind.STRETCH)
-    return replace(anatomy, pieces=tuple(pieces))
-
-
-class _Locator:
-    """Finds the piece that an offset of a section belongs to."""
-
-    def __init__(
-        self,
-        pieces: Sequence[Piece],
-        by_section: Sequence[tuple[int, ...]],
-        starts: Sequence[tuple[int, ...]],
-    ) -> None:
-        self.pieces, self.by_section, self.starts = pieces, by_section, starts
-
-    def __call__(self, section: int, offset: int) -> int:
-        """The piece's number; the nearest one's for an offset outside of all; NOWHERE without pieces."""
-        starts = self.starts[section]
-        if not starts:
-            return NOWHERE
-        return self.by_section[section][max(bisect_right(starts, offset) - 1, 0)]
-
-
-def _constants(section: Section) -> range:
-    return range(0, section.size, section.entsize if section.name != TOC else TOC_ENTRY)
-
-
-def _string_starts(section: Section) -> list[int]:
-    """Where the strings of a mergeable section start (terminators are entsize zero bytes)."""
-    width = max(section.entsize, 1)
-    data, starts, offset = section.data, [], 0
-    terminator = bytes(width)
-    while offset < section.size:
-        starts.append(offset)
-        end = data.find(terminator, offset)
-        while end != -1 and (end - offset) % width:
-            end = data.find(terminator, end + 1)
-        if end == -1:
-            break
-        offset = end + width
-    return starts
-
-
-def _entries_by_owner(
-    pieces: Sequence[Piece],
-    links: Sequence[tuple[Link, ...]],
-    link_offsets: Sequence[tuple[int, ...]],
-) -> dict[int, tuple[int, ...]]:
-    """Piece -> the table entries whose first relocation points into it, in the order of the code."""
-    owned: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
-    for piece in pieces:
-        if piece.kind is not Kind.ENTRY:
-            continue
-        offsets = link_offsets[piece.section]
-        low = bisect_left(offsets, piece.start)
-        if low < len(offsets) and offsets[low] < piece.end:
-            link = links[piece.section][low]
-            if link.piece != NOWHERE:
-                owned[link.piece].append((piece.section, link.at, piece.number))
-    return {owner: tuple(number for _, _, number in sorted(found)) for owner, found in owned.items()}
