@@ -85,7 +85,8 @@ def names_its_function(name: str) -> bool:
 
 
 def _parts(name: str) -> list[str]:
-    return [part for part in name.split(".") if not part.isdigit() and part not in ("lto_priv", "llvm")]
+    parts = name.split(".")  # canonical names end in a dot
+    return [part for part in parts if part and not part.isdigit() and part not in ("lto_priv", "llvm")]
 
 
 def static_local_base(name: str) -> str:

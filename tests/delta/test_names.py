@@ -91,3 +91,10 @@ def test_compilers_own_names() -> None:
         assert names.is_anonymous(name)
     assert not any(names.is_anonymous(name) for name in ("__func__.3", "C", "str", "switch_table"))
     assert names.is_anonymous("CSWTCH.42") and names.is_anonymous(".LC3") and not names.is_anonymous("CSWTCH")
+
+
+def test_only_clang_names_a_variables_function() -> None:
+    for name in ("count.17", names.canonical("count.17"), "count.lto_priv.0"):
+        assert not names.names_its_function(name), name
+    for name in ("f.count", "f.count.3", names.canonical("f.count.3")):
+        assert names.names_its_function(name), name

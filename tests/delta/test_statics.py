@@ -49,6 +49,12 @@ MOVES = (
         kept=2,
         new=2,
     ),
+    Move(
+        "one of the same name in another function, which nothing connects with the first",
+        "int f(int x) { static int n; n += x; return other(n); } int g(int x) { return other(x); }",
+        "int f(int x) { return other(x); } int g(int x) { static int n; n += 2 * x; return other(n); }",
+        rule="static-local-lost",
+    ),
     Move("twins, and another function changes", TWINS, TWINS.replace("* 3", "* 5")),
     Move("twins of a changed function", TWINS, TWINS.replace("n += x", "n += x * 3"), kept=2),
     Move(
