@@ -18,30 +18,17 @@
 #include <linux/slab.h>
 #include <linux/static_call.h>
 
-/* Prototypes of the kernel's functions; the types of these must be the kernel's own in every version. */
-typedef unsigned long lookup_name_fn(const char *name);
-typedef int on_each_match_symbol_fn(int (*fn)(void *data, unsigned long addr), const char *name,
-				    void *data);
-typedef int lookup_size_offset_fn(unsigned long addr, unsigned long *size, unsigned long *offset);
-typedef unsigned long location_fn(unsigned long ip);
-typedef struct module *find_module_fn(const char *name);
-typedef int save_reliable_fn(struct task_struct *task, unsigned long *store, unsigned int size);
-typedef unsigned int save_fn(struct task_struct *task, unsigned long *store, unsigned int size,
-			     unsigned int skip);
-typedef struct task_struct *idle_task_fn(int cpu);
-typedef struct kprobe *get_kprobe_fn(void *addr);
-typedef void *poke_fn(void *addr, const void *opcode, size_t len);
-
-DEFINE_STATIC_CALL_NULL(kp_lookup_name, lookup_name_fn);
-DEFINE_STATIC_CALL_NULL(kp_on_each_match_symbol, on_each_match_symbol_fn);
-DEFINE_STATIC_CALL_NULL(kp_lookup_size_offset, lookup_size_offset_fn);
-DEFINE_STATIC_CALL_NULL(kp_ftrace_location, location_fn);
-DEFINE_STATIC_CALL_NULL(kp_find_module, find_module_fn);
-DEFINE_STATIC_CALL_NULL(kp_save_reliable, save_reliable_fn);
-DEFINE_STATIC_CALL_NULL(kp_save, save_fn);
-DEFINE_STATIC_CALL_NULL(kp_idle_task, idle_task_fn);
-DEFINE_STATIC_CALL_NULL(kp_get_kprobe, get_kprobe_fn);
-DEFINE_STATIC_CALL_NULL(kp_text_poke_copy, poke_fn);
+/* With the prototypes of the kernel's headers: a kernel that has others does not build, or fits by itself. */
+DEFINE_STATIC_CALL_NULL(kp_lookup_name, kallsyms_lookup_name);
+DEFINE_STATIC_CALL_NULL(kp_on_each_match_symbol, kallsyms_on_each_match_symbol);
+DEFINE_STATIC_CALL_NULL(kp_lookup_size_offset, kallsyms_lookup_size_offset);
+DEFINE_STATIC_CALL_NULL(kp_ftrace_location, ftrace_location);
+DEFINE_STATIC_CALL_NULL(kp_find_module, find_module);
+DEFINE_STATIC_CALL_NULL(kp_save_reliable, stack_trace_save_tsk_reliable);
+DEFINE_STATIC_CALL_NULL(kp_save, stack_trace_save_tsk);
+DEFINE_STATIC_CALL_NULL(kp_idle_task, idle_task);
+DEFINE_STATIC_CALL_NULL(kp_get_kprobe, get_kprobe);
+DEFINE_STATIC_CALL_NULL(kp_text_poke_copy, text_poke_copy);
 
 static const struct sched_class *stop_class;
 static struct mutex *text_lock;
@@ -81,7 +68,7 @@ int kpatch_symbols_init(void)
 		pr_err("cannot find kallsyms_lookup_name with a kprobe: %pe\n", ERR_PTR(err));
 		return -EOPNOTSUPP;
 	}
-	static_call_update(kp_lookup_name, (lookup_name_fn *)probe.addr);
+	static_call_update(kp_lookup_name, (typeof(kallsyms_lookup_name) *)probe.addr);
 	unregister_kprobe(&probe);
 
 	ok &= NEED(kp_on_each_match_symbol, "kallsyms_on_each_match_symbol");

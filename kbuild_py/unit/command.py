@@ -136,6 +136,8 @@ def _ask(kernel: TargetKernel, folders: dict[str, Path]) -> None:
         run(
             [
                 "make",
+                # Since 6.12 the top Makefile starts itself again without this.
+                "--no-print-directory",
                 "-f",
                 ".kbuild-py/record-top.mk",
                 "kbuild-py-record",
@@ -147,6 +149,7 @@ def _ask(kernel: TargetKernel, folders: dict[str, Path]) -> None:
                 "CROSS_COMPILE=",
                 # The tree is prepared: no new configuration, no new folders.
                 "may-sync-config=",
+                "need-compiler=1",  # which has the same value otherwise since 6.3
                 "obj-dirs=",
             ],
             cwd=top,
