@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from kbuild_py.kernel.image import KernelImage
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.vm.guest import Guest, GuestStep
 from kbuild_py.vm.qemu import boot
@@ -520,6 +521,30 @@ refused '{INVALID}' 'without a module or a valid name' kpt_a.ko {right} name=..
 refused '{INVALID}' 'module kpatch cannot be patched' kpt_a.ko {right} object=kpatch func=kpatch_register
 gone $patches/kpt_a || fail 'still in sysfs'
 ! grep -q kpt_a /proc/modules || fail 'still loaded'
+""",
+    )
+    image = KernelImage.load(functions.kernel.vmlinux)
+    code, other_code = image.read(address, size), image.read(other_address, other_size)
+    wrong, other_wrong = (data[:-1] + bytes([data[-1] ^ 1]) for data in (code, other_code))
+    yield (
+        "code in memory is compared, where no span is",
+        f"""
+load kpt_a.ko {right} code={code.hex()} spans=0,{size - 1}
+is /proc/cmdline kpt_a
+unload kpt_a
+load kpt_a.ko {right} code={wrong.hex()} spans=0,1,1,{size - 1}
+unload kpt_a
+refused '{INVALID}' 'cmdline_proc_show,0: its code is not what the patch was built for: at +{size - 1:#x}' \
+    kpt_a.ko {right} code={wrong.hex()} spans=0,{size - 1}
+load kpt_a.ko {right} {part} code={other_code.hex()} spans=0,{other_size - 1} force=1
+echo 0 >$patches/kpt_a/enabled || fail
+unload kpt_a
+refused '{INVALID}' 'do_nanosleep,0: its code is not what the patch was built for: at +{other_size - 1:#x}' \
+    kpt_a.ko {right} {part} code={other_wrong.hex()} spans=0,{other_size - 1} force=1
+for spans in 0,5,4,2 6,2,0,5 5,0 0,{size + 1} {size},1 1,4294967295; do
+    refused '{INVALID}' 'cmdline_proc_show,0: the spans of its code' \
+        kpt_a.ko {right} code={code.hex()} spans=$spans
+done
 """,
     )
     yield (

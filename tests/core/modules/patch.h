@@ -28,6 +28,8 @@ static bool outside;			module_param(outside, bool, 0);
 static char *part;			module_param(part, charp, 0);
 static ulong part_addr;			module_param(part_addr, ulong, 0);
 static ulong part_size;			module_param(part_size, ulong, 0);
+static char *code;			module_param(code, charp, 0);	/* of the part, if there is one */
+static uint spans[4], nr_spans;		module_param_array(spans, uint, &nr_spans, 0);
 static char *ref;			module_param(ref, charp, 0);
 static ulong ref_sympos;		module_param(ref_sympos, ulong, 0);
 static long ref_off;			module_param(ref_off, long, 0);
@@ -137,6 +139,8 @@ static struct kpatch_func funcs[2];
 static struct kpatch_reference references[1];
 static struct kpatch_object objects[2] = { { .funcs = funcs, .references = references } };
 static u8 build_id_bytes[20];
+static u8 code_bytes[1024];
+static struct kpatch_span code_spans[2];
 static struct kpatch_module patch = { .mod = THIS_MODULE, .objects = objects, .nr_objects = 1 };
 
 static int leave(const char *value, const struct kernel_param *param)
@@ -160,6 +164,15 @@ static int __init patch_init(void)
 		parts[0] = (struct kpatch_part){ .name = part, .addr = part_addr, .size = part_size };
 		funcs[0].old_parts = parts;
 		funcs[0].nr_old_parts = 1;
+	}
+	if (code) {
+		struct kpatch_code *described = part ? &parts[0].code : &funcs[0].old_code;
+
+		if (strlen(code) / 2 > sizeof(code_bytes) || hex2bin(code_bytes, code, strlen(code) / 2))
+			return -EINVAL;
+		for (i = 0; i < nr_spans / 2; i++)
+			code_spans[i] = (struct kpatch_span){ spans[2 * i], spans[2 * i + 1] };
+		*described = (struct kpatch_code){ code_bytes, code_spans, nr_spans / 2 };
 	}
 	funcs[1] = funcs[0];
 	if (func2) {
