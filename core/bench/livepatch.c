@@ -19,7 +19,7 @@ static u64 start;
 #define REPLACEMENT(n)				\
 	static noinline int new_##n(void)	\
 	{					\
-		return READ_ONCE(zero);		\
+		return READ_ONCE(zero) + 1##n;	\
 	}
 EACH(REPLACEMENT)
 

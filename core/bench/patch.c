@@ -16,7 +16,7 @@ static int zero;
 #define REPLACEMENT(n)				\
 	static noinline int new_##n(void)	\
 	{					\
-		return READ_ONCE(zero);		\
+		return READ_ONCE(zero) + 1##n;	\
 	}
 EACH(REPLACEMENT)
 
