@@ -68,15 +68,19 @@ slabs() {{
 
 caller() {{
     until [ -e /tmp/stop ]; do
-        seen=$(cat /proc/cmdline)
-        case $seen in "$old"|kpt_[abcd]) ;; *) echo "cmdline: $seen" >>/tmp/strange ;; esac
-        # Seldom there when it is looked for: the modules come and go.
+        for call in 1 2 3 4 5 6 7 8 9 10; do
+            read -r seen </proc/cmdline
+            case $seen in "$old"|kpt_[abcd]) ;; *) echo "cmdline: $seen" >>/tmp/strange ;; esac
+        done
+        # Not always there: the module comes and goes.
         seen=$(cat /proc/kpt-victim 2>/dev/null)
         case $seen in
             ''|'value 1 dup 10 11'|'value 2 dup 10 11') ;;
             *) echo "victim: $seen" >>/tmp/strange ;;
         esac
         echo >>/tmp/calls
+        # One thread of the host runs all CPUs of the guest: leave it time for the patches.
+        sleep 0.1
     done
 }}
 module_user() {{
