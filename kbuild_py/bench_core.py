@@ -122,7 +122,9 @@ def bench_core(root: Path, kernel: TargetKernel) -> str:
         folder = Path(temporary)
         modules = build(root / "core", kernel, folder)
         cpus = min(2, os.cpu_count() or 1)
-        guest = Guest(steps(kernel, modules), files(modules), cpus=cpus, memory=2048, timeout=3600)
+        guest = Guest(
+            steps(kernel, modules), files(modules), cpus=cpus, memory=2048, timeout=3600, one_thread=True
+        )
         report = boot(kernel.boot_image, guest, folder / "boot")
     if report.outcome is not Outcome.PASSED:
         raise refuse(kernel.name, f"the measurement failed:\n{render_report(report)}", "see the output above")

@@ -61,6 +61,8 @@ class Guest:
     step_timeout:      seconds for each step that does not say otherwise
     timeout:           seconds for the whole boot
     append:            more kernel parameters
+    one_thread:        translated, all CPUs are one thread: QEMU before 8.1 may go on with an old translation
+                       of an instruction that another CPU has just changed, as ftrace does under callers
     """
 
     steps: tuple[GuestStep, ...]
@@ -71,6 +73,7 @@ class Guest:
     step_timeout: float = 60
     timeout: float = 600
     append: str = ""
+    one_thread: bool = False
 
 
 def step_for(check: Check) -> GuestStep:

@@ -112,10 +112,11 @@ def _prepare(files: Files, guest: Guest) -> None:
 
 def command(boot_image: Path, guest: Guest, files: Files, accelerator: str) -> list[str]:
     """QEMU's command line."""
+    threads = "single" if guest.one_thread else "multi"
     # fmt: off
     return [
         QEMU,
-        "-accel", "kvm" if accelerator == "kvm" else "tcg,thread=multi",
+        "-accel", "kvm" if accelerator == "kvm" else f"tcg,thread={threads}",
         "-cpu", "max",
         "-smp", str(guest.cpus),
         "-m", str(guest.memory),
