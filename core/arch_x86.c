@@ -6,11 +6,39 @@
 
 #include <linux/elf.h>
 #include <linux/kprobes.h>
+#include <linux/static_call.h>
 #include <asm/page_types.h>
 #include <asm/text-patching.h>
 
 /* ENDBR64 of a kernel with indirect branch tracking comes before the call to __fentry__. */
 #define ENDBR_SIZE 4
+
+DEFINE_STATIC_CALL_NULL(kp_text_poke_copy, text_poke_copy);
+
+/* Find what only this architecture has; says whether it is there. */
+bool kpatch_arch_init(void)
+{
+	unsigned long addr = kpatch_need_symbol("text_poke_copy");
+
+	if (addr)
+		static_call_update(kp_text_poke_copy, (typeof(text_poke_copy) *)addr);
+	return addr;
+}
+
+/* Write into the patch module, whose code is read-only to everybody else. */
+int kpatch_arch_write(void *dest, const void *bytes, size_t size)
+{
+	return static_call(kp_text_poke_copy)(dest, bytes, size) ? 0 : -EFAULT;
+}
+
+/*
+ * The most padding between a function and the next symbol, unless that is aligned to more.  The largest alignment
+ * of functions is 64 bytes, and as much again may stand before a function to be used by call thunks.
+ */
+unsigned long kpatch_arch_max_padding(void)
+{
+	return 128;
+}
 
 /**
  * kpatch_arch_image_offset - by how much KASLR has moved vmlinux away from its link-time address

@@ -193,7 +193,7 @@ int kpatch_save_stack_reliable(struct task_struct *task, unsigned long *entries,
 unsigned int kpatch_save_stack(struct task_struct *task, unsigned long *entries, unsigned int size);
 struct task_struct *kpatch_idle_task(int cpu);
 const struct sched_class *kpatch_stop_class(void);
-int kpatch_write_code(void *dest, const void *bytes, size_t size);
+unsigned long kpatch_need_symbol(const char *name);
 void kpatch_lock_code(void);
 void kpatch_unlock_code(void);
 struct kprobe *kpatch_get_kprobe(unsigned long addr);
@@ -244,6 +244,9 @@ void kpatch_sysfs_remove_targets(struct kpatch_target_object *object);
 void kpatch_sysfs_remove(struct kpatch_patch *patch);
 
 /* arch_*.c */
+bool kpatch_arch_init(void);
+int kpatch_arch_write(void *dest, const void *bytes, size_t size);
+unsigned long kpatch_arch_max_padding(void);
 unsigned long kpatch_arch_image_offset(void);
 bool kpatch_arch_entry_ok(unsigned long addr, unsigned long ip);
 u8 kpatch_arch_code_byte(unsigned long addr);

@@ -62,7 +62,7 @@ static int relocate_one(const struct kpatch_patch *patch, const struct kpatch_ta
 	}
 
 	/* The low bytes of a little-endian value come first. */
-	return !write ? 0 : kpatch_write_code((void *)rela->dest, &value, size);
+	return !write ? 0 : kpatch_arch_write((void *)rela->dest, &value, size);
 }
 
 /**
@@ -100,6 +100,6 @@ void kpatch_unrelocate(struct kpatch_target_object *object)
 		rela = &object->desc->dynrelas[--object->nr_relocated];
 		kpatch_arch_relocation(rela->type, 0, 0, 0, &value, &size);
 		value = 0;
-		kpatch_write_code((void *)rela->dest, &value, size);
+		kpatch_arch_write((void *)rela->dest, &value, size);
 	}
 }

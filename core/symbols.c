@@ -28,13 +28,12 @@ DEFINE_STATIC_CALL_NULL(kp_save_reliable, stack_trace_save_tsk_reliable);
 DEFINE_STATIC_CALL_NULL(kp_save, stack_trace_save_tsk);
 DEFINE_STATIC_CALL_NULL(kp_idle_task, idle_task);
 DEFINE_STATIC_CALL_NULL(kp_get_kprobe, get_kprobe);
-DEFINE_STATIC_CALL_NULL(kp_text_poke_copy, text_poke_copy);
 
 static const struct sched_class *stop_class;
 static struct mutex *text_lock;
 
 /* The address of a function or variable of vmlinux; logs and returns 0 if there is none. */
-static unsigned long need(const char *name)
+unsigned long kpatch_need_symbol(const char *name)
 {
 	unsigned long addr = static_call(kp_lookup_name)(name);
 
@@ -45,7 +44,7 @@ static unsigned long need(const char *name)
 
 #define NEED(call, name)							\
 ({										\
-	unsigned long addr = need(name);					\
+	unsigned long addr = kpatch_need_symbol(name);					\
 										\
 	if (addr)								\
 		static_call_update(call, (typeof(STATIC_CALL_TRAMP(call)) *)addr); \
@@ -79,11 +78,12 @@ int kpatch_symbols_init(void)
 	ok &= NEED(kp_save, "stack_trace_save_tsk");
 	ok &= NEED(kp_idle_task, "idle_task");
 	ok &= NEED(kp_get_kprobe, "get_kprobe");
-	ok &= NEED(kp_text_poke_copy, "text_poke_copy");
-	stop_class = (const struct sched_class *)need("stop_sched_class");
-	text_lock = (struct mutex *)need("text_mutex");
+	stop_class = (const struct sched_class *)kpatch_need_symbol("stop_sched_class");
+	text_lock = (struct mutex *)kpatch_need_symbol("text_mutex");
 	ok &= stop_class && text_lock;
-	ok &= need("_text") && need("__start_notes") && need("__stop_notes");
+	ok &= kpatch_need_symbol("_text") && kpatch_need_symbol("__start_notes") &&
+	      kpatch_need_symbol("__stop_notes");
+	ok &= kpatch_arch_init();
 
 	return ok ? 0 : -EOPNOTSUPP;
 }
@@ -305,12 +305,6 @@ struct task_struct *kpatch_idle_task(int cpu)
 const struct sched_class *kpatch_stop_class(void)
 {
 	return stop_class;
-}
-
-/* Write into the patch module, whose code is read-only to everybody else. */
-int kpatch_write_code(void *dest, const void *bytes, size_t size)
-{
-	return static_call(kp_text_poke_copy)(dest, bytes, size) ? 0 : -EFAULT;
 }
 
 /* While this is held, nobody is about to change the kernel's code. */

@@ -14,12 +14,6 @@
 #include <linux/string.h>
 #include <linux/utsname.h>
 
-/*
- * Alignment puts padding between a function and the next symbol.  The largest alignment of functions on
- * x86-64 is 64 bytes, and as much again may stand before a function to be used by call thunks.
- */
-#define MAX_PADDING 128
-
 #define NOTE_TYPE_BUILD_ID 3	/* of owner GNU, as the linker writes it */
 
 /* Find the GNU build ID among the kernel's ELF notes; NULL if it has none. */
@@ -89,7 +83,7 @@ static bool size_ok(struct module *mod, unsigned long addr, unsigned long size, 
 		return false;
 	if (mod)
 		return size == known;
-	return known - size < max_t(unsigned long, MAX_PADDING, next & -next);
+	return known - size < max(kpatch_arch_max_padding(), next & -next);
 }
 
 /* Find one piece of old code and check where it is, how long, and what it is; logs what is wrong. */
