@@ -197,6 +197,7 @@ def kernel_tasks(project: Project) -> Iterator[Task]:
         yield {
             "basename": "kernel",
             "name": kernel.name,
+            "doc": f"fetch and prepare {kernel.release}",
             "title": titled(f"kernel {kernel.name}: fetch and prepare {kernel.release}"),
             "actions": [(refusing(action("prepare_kernel")), [kernel])],
             "uptodate": [(is_prepared, [kernel])],
@@ -211,6 +212,7 @@ def core_tasks(project: Project) -> Iterator[Task]:
         yield {
             "basename": "core",
             "name": kernel.name,
+            "doc": f"build kpatch.ko for {kernel.name}",
             "title": titled(f"core module for {kernel.name}"),
             **stamped(
                 project.root / "build" / "core" / ".done" / kernel.name,

@@ -175,7 +175,7 @@ CHECK = Mapping(
         Field(
             "run",
             Text(COMMAND, "be a shell command (text without control characters)"),
-            "The command, run by the guest's shell as root.",
+            "The command, run by the guest's shell as root. It has 60 seconds and may print 1 MiB.",
             required=True,
             example="cat /proc/meminfo",
         ),
