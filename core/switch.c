@@ -158,6 +158,19 @@ static bool task_runs(const struct task_struct *task)
 #endif
 }
 
+/*
+ * Is the task preempted in a function that a kretprobe has given another return address?  The unwinder will not
+ * look such an address up for a task that could be running, and some kernels warn when it is asked to.
+ */
+static bool preempted_under_kretprobe(const struct task_struct *task)
+{
+#ifdef CONFIG_RETHOOK
+	return task != current && task_is_running(task) && READ_ONCE(task->rethooks.first);
+#else
+	return false;
+#endif
+}
+
 static int refuse(struct task_struct *task, const char *why, unsigned long where)
 {
 	sw.why = why;
@@ -179,6 +192,9 @@ static int check_task(struct task_struct *task)
 			return 0;
 		return refuse(task, "running", 0);
 	}
+
+	if (preempted_under_kretprobe(task))
+		return refuse(task, "preempted in a function with a kretprobe", 0);
 
 	nr = kpatch_save_stack_reliable(task, sw.entries, MAX_ENTRIES);
 	if (nr < 0) {
