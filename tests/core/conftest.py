@@ -74,7 +74,7 @@ def debian12_newer(debian12: TargetKernel, tmp_path_factory: pytest.TempPathFact
     )
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """All CPUs of the guest are one thread of QEMU.
 

@@ -259,7 +259,6 @@ MACHINES = (
 def test_code_in_memory_is_the_images(
     debian12: TargetKernel,
     compared: Compared,
-    one_thread: None,
     tmp_path: Path,
     cpus: int,
     append: str,

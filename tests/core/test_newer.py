@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.boot]
 
 
 @pytest.mark.parametrize("cpus", [2])
-def test_every_feature(debian12_newer: TargetKernel, one_thread: None, tmp_path: Path, cpus: int) -> None:
+def test_every_feature(debian12_newer: TargetKernel, tmp_path: Path, cpus: int) -> None:
     image = KernelImage.load(debian12_newer.vmlinux)
     symbols = recover_cached(image, debian12_newer.vmlinux, cache_folder() / "symbols")
     kernel = replace(debian12_newer, symbols=symbols)

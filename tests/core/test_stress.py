@@ -184,7 +184,6 @@ def test_everything_at_once(
     debian12: TargetKernel,
     modules: Modules,
     tmp_path: Path,
-    one_thread: None,
     cpus: int,
     rounds: int,
 ) -> None:
