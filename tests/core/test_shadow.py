@@ -45,8 +45,6 @@ logged 'kpatch: {LEFT} shadow variables freed'
 
 @pytest.mark.parametrize(("name", "cpus"), [("debian12", 1), ("debian12", 4), ("debian12_newer", 2)])
 def test_shadow_variables(name: str, cpus: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    if name == "debian12_newer":
-        request.getfixturevalue("one_thread")
     kernel: TargetKernel = request.getfixturevalue(name)
     modules = build_modules(kernel, tmp_path / "modules")
     steps = (
