@@ -6,3 +6,10 @@
 		     M(h##t##5) M(h##t##6) M(h##t##7) M(h##t##8) M(h##t##9)
 #define EACH(M) TENS(M, 0) TENS(M, 1)
 #define NR_FUNCTIONS 200
+
+/* What both patches put in place of a function; `zero` is a variable of theirs. */
+#define REPLACEMENT(n)				\
+	static noinline int new_##n(void)	\
+	{					\
+		return READ_ONCE(zero) + 1##n;	\
+	}

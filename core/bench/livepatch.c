@@ -16,11 +16,6 @@ static unsigned long transition_ns;	module_param(transition_ns, ulong, 0400);
 static int zero;
 static u64 start;
 
-#define REPLACEMENT(n)				\
-	static noinline int new_##n(void)	\
-	{					\
-		return READ_ONCE(zero) + 1##n;	\
-	}
 EACH(REPLACEMENT)
 
 #define ENTRY(n) { .old_name = "kpb_" #n, .new_func = new_##n },

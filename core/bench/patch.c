@@ -13,11 +13,6 @@ static char *build_id;			module_param(build_id, charp, 0);
 
 static int zero;
 
-#define REPLACEMENT(n)				\
-	static noinline int new_##n(void)	\
-	{					\
-		return READ_ONCE(zero) + 1##n;	\
-	}
 EACH(REPLACEMENT)
 
 #define ENTRY(n) { .old_name = "kpb_" #n, .new_func = new_##n },

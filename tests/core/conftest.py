@@ -8,7 +8,6 @@ nothing but these tests fetches its packages: through the same store, in the new
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +18,6 @@ from kbuild_py.kernel.lock import Lock, kernel_versions, package_names, refresh,
 from kbuild_py.kernel.packages import fetch, unpack
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.manifest.model import KernelDescription
-from kbuild_py.vm import qemu
 from tests.conftest import KERNELS
 from tests.core.modules import Modules, build_modules
 
@@ -72,18 +70,3 @@ def debian12_newer(debian12: TargetKernel, tmp_path_factory: pytest.TempPathFact
         folder / "lib" / "modules" / release,
         debian12.compiler,
     )
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All CPUs of the guest are one thread of QEMU.
-
-    QEMU before 8.1 can go on with an old translation of an instruction that another CPU has just changed when
-    its CPUs are threads: the guest then meets the same breakpoint for ever.
-    """
-    command = qemu.command
-
-    def single(*arguments: Any) -> list[str]:
-        return [word.replace("thread=multi", "thread=single") for word in command(*arguments)]
-
-    monkeypatch.setattr(qemu, "command", single)

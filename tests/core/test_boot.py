@@ -853,7 +853,8 @@ def passes(
         for title, command in part(functions)
     )
     files = {"/guest.sh": HERE / "guest.sh", **functions.modules.files()}
-    report = boot(kernel.boot_image, Guest(steps, files, cpus=cpus, append=append), folder)
+    guest = Guest(steps, files, cpus=cpus, append=append, one_thread=True)
+    report = boot(kernel.boot_image, guest, folder)
     assert report.outcome is Outcome.PASSED, render_report(report)
     assert not COMPLAINTS.search(report.console), report.console
     return report

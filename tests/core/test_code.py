@@ -283,5 +283,5 @@ def passes(kernel: TargetKernel, compared: Compared, folder: Path, cpus: int, ap
         "/modules/kpt_code.ko": compared.code,
         **compared.modules.files(),
     }
-    report = boot(kernel.boot_image, Guest(steps, files, cpus=cpus, append=append), folder)
+    report = boot(kernel.boot_image, Guest(steps, files, cpus=cpus, append=append, one_thread=True), folder)
     assert report.outcome is Outcome.PASSED, render_report(report)

@@ -52,6 +52,7 @@ def test_shadow_variables(name: str, cpus: int, request: pytest.FixtureRequest, 
         GuestStep("what is left over is freed with the core", f". /guest.sh\n{LEAVE}", timeout=200),
     )
     files = {"/guest.sh": HERE / "guest.sh", **modules.files()}
-    report = boot(kernel.boot_image, Guest(steps, files, cpus=cpus, append="preempt=full"), tmp_path / "boot")
+    guest = Guest(steps, files, cpus=cpus, append="preempt=full", one_thread=True)
+    report = boot(kernel.boot_image, guest, tmp_path / "boot")
     assert report.outcome is Outcome.PASSED, render_report(report)
     assert not COMPLAINTS.search(report.console), report.console
