@@ -63,6 +63,9 @@ class Guest:
     append:            more kernel parameters
     one_thread:        translated, all CPUs are one thread: QEMU before 8.1 may go on with an old translation
                        of an instruction that another CPU has just changed, as ftrace does under callers
+    disk:              a root file system to boot (virtio, /dev/vda) in place of the guest's own one, which
+                       is then the second disk, as a cpio archive; the root file system runs the steps
+    initramfs:         the disk's
     """
 
     steps: tuple[GuestStep, ...]
@@ -74,6 +77,8 @@ class Guest:
     timeout: float = 600
     append: str = ""
     one_thread: bool = False
+    disk: Path | None = None
+    initramfs: Path | None = None
 
 
 def step_for(check: Check) -> GuestStep:

@@ -94,7 +94,7 @@ class _Ended:
 def _prepare(files: Files, guest: Guest) -> None:
     """Write the guest's file system and empty the files that QEMU is going to fill."""
     content = archive(guest_files(guest))
-    if len(content) > guest.memory * 1024 * 1024 // 3:
+    if guest.disk is None and len(content) > guest.memory * 1024 * 1024 // 3:
         # The kernel needs room for the archive and for what it unpacks, beside itself.
         raise refuse(
             files.initramfs,
@@ -124,10 +124,23 @@ def command(boot_image: Path, guest: Guest, files: Files, accelerator: str) -> l
         "-serial", f"file:{files.console}",
         "-serial", f"file:{files.answer}",
         "-kernel", str(boot_image.absolute()),
-        "-initrd", str(files.initramfs),
+        *_file_systems(guest, files),
         "-append", f"console=ttyS0 panic=-1 {guest.append}".strip(),
     ]
     # fmt: on
+
+
+def _file_systems(guest: Guest, files: Files) -> list[str]:
+    if guest.disk is None:
+        return ["-initrd", str(files.initramfs)]
+    initramfs = [] if guest.initramfs is None else ["-initrd", str(guest.initramfs)]
+    return [
+        *initramfs,
+        "-drive",
+        f"file={guest.disk},format=raw,if=virtio",
+        "-drive",
+        f"file={files.initramfs},format=raw,if=virtio,readonly=on",
+    ]
 
 
 def _wait(process: subprocess.Popen[bytes], guest: Guest, files: Files, shown: Step) -> _Ended:
