@@ -50,15 +50,21 @@ static int finish_object(struct kpatch_patch *patch, struct kpatch_target_object
 	return err;
 }
 
-/* Make every object ready that is loaded.  The log has everything that is wrong with any of them. */
+/*
+ * Make every object ready that is loaded, and look at the code of those that are ready since an earlier time.
+ * The log has everything that is wrong with any of them.
+ */
 static int prepare_objects(struct kpatch_patch *patch)
 {
 	struct kpatch_target_object *object;
 	int err = 0;
 
-	for_each_object(patch, object)
-		if (!object->ready && find_object(object))
+	for_each_object(patch, object) {
+		if (object->ready)
+			err = kpatch_verify_object_code(patch, object) ?: err;
+		else if (find_object(object))
 			err = kpatch_verify_object(patch, object) ?: err;
+	}
 	for_each_object(patch, object)
 		if (!err && !object->ready && (object->mod || !object->desc->name))
 			err = finish_object(patch, object);
@@ -117,6 +123,23 @@ static void unredirect(struct kpatch_patch *patch)
 
 	for_each_object(patch, object)
 		kpatch_unredirect(object);
+}
+
+/* Put the patch on its sites and apply it; or leave no trace, and wait for who may have seen it there. */
+static int redirect_and_switch(struct kpatch_patch *patch, bool replace)
+{
+	struct kpatch_target_object *object;
+	int err = 0;
+
+	for_each_object(patch, object)
+		if (!err && object->ready)
+			err = kpatch_redirect(object);
+	err = err ?: kpatch_switch(patch, true, replace, false);
+	if (err) {
+		unredirect(patch);
+		kpatch_wait_for_handlers();
+	}
+	return err;
 }
 
 static void let_module_go(struct kpatch_patch *patch)
@@ -190,13 +213,8 @@ int kpatch_enable(struct kpatch_patch *patch, bool replace)
 	for_each_object(patch, object)
 		if (!err && object->ready)
 			err = call_pre_patch(patch, object);
-	for_each_object(patch, object)
-		if (!err && object->ready)
-			err = kpatch_redirect(object);
-	err = err ?: kpatch_switch(patch, true, replace, false);
+	err = err ?: redirect_and_switch(patch, replace);
 	if (err) {
-		unredirect(patch);
-		kpatch_wait_for_handlers();
 		for_each_object(patch, object)
 			call_post_unpatch(object);
 		let_module_go(patch);
@@ -269,7 +287,11 @@ int kpatch_object_coming(struct kpatch_patch *patch, struct kpatch_target_object
 	err = kpatch_verify_object(patch, object);
 	err = err ?: finish_object(patch, object);
 	err = err ?: call_pre_patch(patch, object);
-	err = err ?: kpatch_redirect(object);
+	if (!err) {
+		err = kpatch_redirect(object);
+		if (err)
+			kpatch_wait_for_handlers();
+	}
 	if (err) {
 		call_post_unpatch(object);
 		forget_functions(object);

@@ -197,10 +197,12 @@ unsigned long kpatch_need_symbol(const char *name);
 void kpatch_lock_code(void);
 void kpatch_unlock_code(void);
 struct kprobe *kpatch_get_kprobe(unsigned long addr);
+void *kpatch_redirecting_handler(unsigned long ip);
 
 /* verify.c */
 int kpatch_verify_kernel(const struct kpatch_module *kpmod);
 int kpatch_verify_object(struct kpatch_patch *patch, struct kpatch_target_object *object);
+int kpatch_verify_object_code(const struct kpatch_patch *patch, const struct kpatch_target_object *object);
 
 /* code.c */
 int kpatch_compare_code(const struct kpatch_patch *patch, const char *name, unsigned long sympos,

@@ -29,6 +29,9 @@
 DEFINE_MUTEX(kpatch_mutex);
 LIST_HEAD(kpatch_patches);
 
+/* No longer registered, but still shown in sysfs: their names are not free yet. */
+static LIST_HEAD(leaving_patches);
+
 /* A name that can be a folder in sysfs. */
 static bool name_ok(const char *name)
 {
@@ -80,20 +83,30 @@ static int check_description(const struct kpatch_module *kpmod)
 	return 0;
 }
 
+static bool has_name(const struct list_head *patches, const char *name)
+{
+	const struct kpatch_patch *patch;
+
+	list_for_each_entry(patch, patches, list)
+		if (!strcmp(patch->kpmod->name, name))
+			return true;
+	return false;
+}
+
 /* Has it been registered, or another one of its name? */
 static int check_new(const struct kpatch_module *kpmod)
 {
-	const struct kpatch_patch *other;
-
 	if (kpmod->patch) {
 		pr_err("%s: is registered already\n", kpmod->name);
 		return -EINVAL;
 	}
-	list_for_each_entry(other, &kpatch_patches, list) {
-		if (!strcmp(other->kpmod->name, kpmod->name)) {
-			pr_err("%s: a patch of this name is registered already\n", kpmod->name);
-			return -EEXIST;
-		}
+	if (has_name(&kpatch_patches, kpmod->name)) {
+		pr_err("%s: a patch of this name is registered already\n", kpmod->name);
+		return -EEXIST;
+	}
+	if (has_name(&leaving_patches, kpmod->name)) {
+		pr_err("%s: a patch of this name is just leaving\n", kpmod->name);
+		return -EEXIST;
 	}
 	return 0;
 }
@@ -128,11 +141,21 @@ static int do_register(struct kpatch_patch *patch, bool replace)
 	return err ?: kpatch_enable(patch, replace);
 }
 
-/* Let go of everything but the patch module itself; kpatch_mutex is not held, see sysfs.c. */
+/* Let go of everything but the patch module itself, and of kpatch_mutex: see sysfs.c. */
 static void drop_patch(struct kpatch_patch *patch)
 {
+	kpatch_drop_objects(patch);
 	patch->kpmod->patch = NULL;
+	list_move(&patch->list, &leaving_patches);
+	kobject_get(&patch->kobj);
+	mutex_unlock(&kpatch_mutex);
+
 	kpatch_sysfs_remove(patch);
+
+	mutex_lock(&kpatch_mutex);
+	list_del(&patch->list);
+	mutex_unlock(&kpatch_mutex);
+	kobject_put(&patch->kobj);
 }
 
 /**
@@ -190,8 +213,6 @@ int kpatch_register(struct kpatch_module *kpmod, bool replace)
 		return 0;
 	}
 	patch->state = KPATCH_LEAVING;
-	kpatch_drop_objects(patch);
-	mutex_unlock(&kpatch_mutex);
 	pr_err("%s: not registered: %pe\n", kpmod->name, ERR_PTR(err));
 	drop_patch(patch);
 	return err;
@@ -251,9 +272,6 @@ int kpatch_unregister(struct kpatch_module *kpmod)
 		msleep(min_t(unsigned int, round, MAX_PAUSES) * PAUSE_MS);
 		mutex_lock(&kpatch_mutex);
 	}
-	list_del(&patch->list);
-	kpatch_drop_objects(patch);
-	mutex_unlock(&kpatch_mutex);
 	drop_patch(patch);
 	pr_info("%s: unregistered\n", kpmod->name);
 	return 0;

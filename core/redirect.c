@@ -259,6 +259,7 @@ static void name_conflict(struct kpatch_group *group, const struct kpatch_target
 {
 	const struct kpatch_target *target;
 	size_t good = 0, bad = nr;
+	void *other;
 
 	while (bad - good > 1) {
 		size_t middle = good + (bad - good) / 2;
@@ -270,11 +271,18 @@ static void name_conflict(struct kpatch_group *group, const struct kpatch_target
 			good = middle;
 		}
 	}
+	other = kpatch_redirecting_handler(ips[good]);
 	for_each_target(object, target) {
+		const char *name = target->func->old_name, *patch_name = target->patch->kpmod->name;
+
 		if (target->ip != ips[good])
 			continue;
-		pr_err("%s: %s,%lu: ftrace refuses to redirect it: another user, such as a kernel livepatch, does so already, or ftrace is switched off\n",
-		       target->patch->kpmod->name, target->func->old_name, target->func->old_sympos);
+		if (other)
+			pr_err("%s: %s,%lu: ftrace refuses to redirect it: %ps does so already\n", patch_name,
+			       name, target->func->old_sympos, other);
+		else
+			pr_err("%s: %s,%lu: ftrace refuses to redirect it, or is switched off\n", patch_name, name,
+			       target->func->old_sympos);
 	}
 }
 
@@ -323,7 +331,8 @@ static void drop_empty_sites(struct kpatch_group *group)
  * kpatch_redirect - put the functions of an object on top of their sites
  * @object:	ready
  *
- * Nothing changes for their callers unless and until the patch is applied.
+ * Nothing changes for their callers unless and until the patch is applied.  After an error the caller waits,
+ * kpatch_wait_for_handlers(), before it frees anything.
  *
  * Return: 0, -EBUSY if one of them belongs to another user of ftrace, or another error of ftrace; logged.
  */
@@ -347,7 +356,6 @@ int kpatch_redirect(struct kpatch_target_object *object)
 		/* If detach() has failed meanwhile, ftrace still uses it. */
 		if (!(group->ops.flags & FTRACE_OPS_FL_ENABLED))
 			list_add(&group->list, &dead_groups);
-		kpatch_wait_for_handlers();
 		return err;
 	}
 	if (list_empty(&group->sites))

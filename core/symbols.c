@@ -32,6 +32,11 @@ DEFINE_STATIC_CALL_NULL(kp_get_kprobe, get_kprobe);
 static const struct sched_class *stop_class;
 static struct mutex *text_lock;
 
+/* As in kernel/trace/trace.h.  They make the log say more; a kernel may lack them. */
+struct ftrace_func_entry *ftrace_lookup_ip(struct ftrace_hash *hash, unsigned long ip);
+DEFINE_STATIC_CALL_NULL(kp_ftrace_lookup_ip, ftrace_lookup_ip);
+static struct ftrace_ops __rcu **ftrace_users;
+
 /* The address of a function or variable of vmlinux; logs and returns 0 if there is none. */
 unsigned long kpatch_need_symbol(const char *name)
 {
@@ -59,6 +64,7 @@ unsigned long kpatch_need_symbol(const char *name)
 int kpatch_symbols_init(void)
 {
 	struct kprobe probe = { .symbol_name = "kallsyms_lookup_name" };
+	unsigned long addr;
 	bool ok = true;
 	int err;
 
@@ -85,6 +91,11 @@ int kpatch_symbols_init(void)
 	      kpatch_need_symbol("__stop_notes");
 	ok &= kpatch_arch_init();
 
+	addr = static_call(kp_lookup_name)("ftrace_lookup_ip");
+	if (addr) {
+		static_call_update(kp_ftrace_lookup_ip, (typeof(ftrace_lookup_ip) *)addr);
+		ftrace_users = (struct ftrace_ops __rcu **)static_call(kp_lookup_name)("ftrace_ops_list");
+	}
 	return ok ? 0 : -EOPNOTSUPP;
 }
 
@@ -282,6 +293,30 @@ int kpatch_find_code(struct module *mod, unsigned long addr, const char *name, s
 unsigned long kpatch_ftrace_location(unsigned long addr)
 {
 	return static_call(kp_ftrace_location)(addr);
+}
+
+/**
+ * kpatch_redirecting_handler - who redirects a function by ftrace
+ * @ip:		the place in it that ftrace can change
+ *
+ * Return: the handler of another user, for the log, or NULL if there is none or it cannot be told.
+ */
+void *kpatch_redirecting_handler(unsigned long ip)
+{
+	const struct ftrace_ops *ops;
+	void *handler = NULL;
+
+	if (!ftrace_users)
+		return NULL;
+	/* ftrace frees neither users nor hashes before everybody has let preemption on again. */
+	preempt_disable();
+	for (ops = rcu_dereference_raw(*ftrace_users); ops && !handler;
+	     ops = rcu_dereference_raw(ops->next))
+		if (ops->flags & FTRACE_OPS_FL_IPMODIFY && ops->func_hash &&
+		    static_call(kp_ftrace_lookup_ip)(rcu_dereference_raw(ops->func_hash->filter_hash), ip))
+			handler = ops->func;
+	preempt_enable();
+	return handler;
 }
 
 /* Like stack_trace_save_tsk_reliable(). */

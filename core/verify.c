@@ -213,6 +213,29 @@ static int verify_func(struct kpatch_patch *patch, struct kpatch_target_object *
 	return 0;
 }
 
+/**
+ * kpatch_verify_object_code - compare the code of an object's old functions once more
+ * @patch:	the patch
+ * @object:	verified before
+ *
+ * Return: 0 or the first error; all have been logged.
+ */
+int kpatch_verify_object_code(const struct kpatch_patch *patch, const struct kpatch_target_object *object)
+{
+	const struct kpatch_target *target;
+	struct kpatch_symbol symbol;
+	int first = 0;
+
+	for_each_target(object, target) {
+		const struct kpatch_func *func = target->func;
+
+		first = verify_code(patch, object, func->old_name, func->old_sympos, func->old_addr,
+				    func->old_size, &func->old_code, &symbol) ?: first;
+		first = verify_parts(patch, object, func) ?: first;
+	}
+	return first;
+}
+
 static int verify_reference(const struct kpatch_patch *patch, const struct kpatch_target_object *object,
 			    const struct kpatch_reference *ref)
 {

@@ -69,7 +69,8 @@ switch() {{ # TASKS STATE FUNCTIONS APPLIED
 
 transition() {{ # TASKS STATE FUNCTIONS
     livepatch=/sys/kernel/livepatch/kpb_livepatch
-    insmod kpb_livepatch.ko nr=$3 || return
+    end_livepatch || return 0
+    insmod kpb_livepatch.ko nr=$3 || return 0
     for tenth in $(seq {LIVEPATCH_SECONDS * 10}); do
         [ $(cat $livepatch/transition) = 0 ] && break
         sleep 0.1
@@ -77,15 +78,17 @@ transition() {{ # TASKS STATE FUNCTIONS
     ns=$(cat /sys/module/kpb_livepatch/parameters/transition_ns)
     [ $ns = 0 ] && ns={LIVEPATCH_SECONDS}000000000
     echo livepatch $1 $2 $3 $ns
-    echo 0 >$livepatch/enabled
+    end_livepatch
+}}
+
+end_livepatch() {{ # its module is gone; busy callers may hold it up, then the next transition tries again
     for tenth in $(seq {LIVEPATCH_SECONDS * 10}); do
-        [ -e $livepatch ] || break
+        [ -e /sys/module/kpb_livepatch ] || return 0
+        [ "$(cat $livepatch/enabled 2>/dev/null)" = 1 ] && echo 0 >$livepatch/enabled
+        [ -e $livepatch ] || rmmod kpb_livepatch 2>/dev/null
         sleep 0.1
     done
-    for tenth in $(seq 50); do
-        rmmod kpb_livepatch 2>/dev/null && break
-        sleep 0.1
-    done
+    [ ! -e /sys/module/kpb_livepatch ]
 }}
 
 measure() {{ # TASKS STATE
@@ -96,8 +99,9 @@ measure() {{ # TASKS STATE
             switch $1 $2 $functions 1
         done
         rmmod kpb_patch || exit 1
-        [ -e kpb_livepatch.ko ] && transition $1 $2 $functions
+        [ ! -e kpb_livepatch.ko ] || transition $1 $2 $functions
     done
+    return 0
 }}
 """
 

@@ -242,6 +242,17 @@ refused 'Invalid argument' 'built for: at +{sum(long) - 1:#x} expected' kpt_code
 echo 0 >/sys/kernel/tracing/events/kprobes/one/enable
 echo >/sys/kernel/tracing/kprobe_events
 unload kpt_poke
+load kpt_code.ko
+echo 0 >$patches/kpt-code/enabled || fail
+load kpt_poke.ko func={one.name} offset={outside[-1]}
+dmesg -c >/dev/null
+! echo 1 >$patches/kpt-code/enabled 2>/dev/null || fail 'applied over changed code'
+logged '{one.name},1: its code is not what the patch was built for: at +{outside[-1]:#x} expected'
+unload kpt_poke
+echo 1 >$patches/kpt-code/enabled || fail
+is /proc/cmdline kpt_code
+echo 0 >$patches/kpt-code/enabled || fail
+unload kpt_code
 """
 
 
