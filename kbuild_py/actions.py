@@ -288,7 +288,8 @@ def run_tests(root: Path) -> None:
         "format": [*python, "ruff", "format", "--check", "."],
         "lint": [*python, "ruff", "check", "."],
         "types": [*python, "mypy"],
-        "tests": [*python, "pytest"],
+        # Two at a time, so at most two boots; the tests of one file share what they have built and booted.
+        "tests": [*python, "pytest", "--numprocesses=2", "--dist=loadfile"],
     }
     problems = Problems()
     for name, argv in steps.items():

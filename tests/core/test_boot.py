@@ -686,7 +686,7 @@ def other_users(functions: Functions) -> Commands:
         f"""
 load kpt_livepatch.ko
 is /proc/cmdline livepatch
-refused '{BUSY}' 'cmdline_proc_show,0: ftrace refuses to redirect it: klp_ftrace_handler does so already' kpt_a.ko {cmdline}
+refused '{BUSY}' 'cmdline_proc_show,0: ftrace refuses to redirect it: klp_ftrace_handler' kpt_a.ko {cmdline}
 is /proc/cmdline livepatch
 echo 0 >/sys/kernel/livepatch/kpt_livepatch/enabled
 within 60 gone /sys/kernel/livepatch/kpt_livepatch

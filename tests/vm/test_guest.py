@@ -104,4 +104,5 @@ def test_a_file_must_not_replace_the_guests_own() -> None:
 def test_init_is_a_shell_script_that_parses() -> None:
     subprocess.run(["sh", "-n", INIT], check=True)
     if shutil.which("shellcheck"):
-        subprocess.run(["shellcheck", "--shell=busybox", INIT], check=True)
+        # SC3045: dash has no `read -t`; busybox has.  (Its own --shell is in newer versions only.)
+        subprocess.run(["shellcheck", "--shell=dash", "--exclude=SC3045", INIT], check=True)
