@@ -281,8 +281,8 @@ static void name_conflict(struct kpatch_group *group, const struct kpatch_target
 			pr_err("%s: %s,%lu: ftrace refuses to redirect it: %ps does so already\n", patch_name,
 			       name, target->func->old_sympos, other);
 		else
-			pr_err("%s: %s,%lu: ftrace refuses to redirect it, or is switched off\n", patch_name, name,
-			       target->func->old_sympos);
+			pr_err("%s: %s,%lu: ftrace refuses to redirect it, or ftrace is switched off\n", patch_name,
+			       name, target->func->old_sympos);
 	}
 }
 

@@ -22,6 +22,7 @@ from kbuild_py.elf.read import read_object
 from kbuild_py.elf.write import write_object
 from kbuild_py.errors import Problems, UserError
 from kbuild_py.files import read_json, write_atomic, write_json
+from kbuild_py.kernel import config, facts
 from kbuild_py.kernel.image import KernelImage
 from kbuild_py.kernel.prepare import prepare
 from kbuild_py.kernel.symbols import KernelSymbols
@@ -51,6 +52,8 @@ def prepare_kernel(kernel: KernelDescription) -> None:
 def build_core(root: Path, kernel: KernelDescription) -> None:
     """build/core/KERNEL/: kpatch.ko and its Module.symvers."""
     target = TargetKernel.load(facts_path(kernel))
+    options = config.parse(target.config.read_text())
+    Problems(facts.missing(options, target.config, facts.KPATCH)).raise_if_any()
     module_build.build_core(target, root / "core", root / "build" / "core" / kernel.name)
 
 

@@ -25,6 +25,7 @@ from kbuild_py.elf.write import write_object
 from kbuild_py.errors import UserError, refuse
 from kbuild_py.files import read_json, write_atomic, write_json
 from kbuild_py.manifest.draft import functions_list
+from kbuild_py.manifest.model import KernelDescription
 from kbuild_py.progress import silence
 
 DONE, REFUSED, USAGE, UNCHANGED = 0, 1, 2, 3
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_diff(commands)
     _add_functions(commands)
     _add_kernel(commands)
+    _add_doctor(commands)
     _add_schema(commands)
     return parser
 
@@ -261,21 +263,67 @@ def _add_kernel(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     which.add_argument("--version", default=None, help="move to this version of the packages")
     which.add_argument("--latest", action="store_true", help="move to the newest version in the archive")
     lock.set_defaults(run=_kernel_lock)
+    listing = actions.add_parser("list", help="one line for each kernel")
+    listing.set_defaults(run=_kernel_list)
+    show = actions.add_parser(
+        "show", help="what is known of one kernel, what its configuration means, and which backends it has"
+    )
+    show.add_argument("name", metavar="NAME", help="the kernel's name")
+    show.set_defaults(run=_kernel_show)
 
 
 def _kernel_lock(arguments: argparse.Namespace) -> int:
     from kbuild_py.kernel.lock import lock_kernel, lock_path, move_lock
-    from kbuild_py.manifest.load import load_kernels
 
-    kernels = {kernel.name: kernel for kernel in load_kernels(_root())}
-    if arguments.name not in kernels:
-        raise unknown("kernel", arguments.name, list(kernels))
-    description = kernels[arguments.name]
+    description = _kernel(arguments.name)
     if arguments.latest or arguments.version is not None:
         description = move_lock(description, arguments.version or "")
     lock = lock_kernel(description)
     print(f"{lock_path(description)}: {lock.release}, version {lock.version}, {len(lock.packages)} packages")
     return DONE
+
+
+def _kernel(name: str) -> KernelDescription:
+    from kbuild_py.manifest.load import load_kernels
+
+    kernels = {kernel.name: kernel for kernel in load_kernels(_root())}
+    if name not in kernels:
+        raise unknown("kernel", name, list(kernels))
+    return kernels[name]
+
+
+def _kernel_list(_: argparse.Namespace) -> int:
+    from kbuild_py.kernel.show import listing
+    from kbuild_py.manifest.load import load_project
+
+    project = load_project(_root())
+    print(listing(project.kernels, project.manifests), end="")
+    return DONE
+
+
+def _kernel_show(arguments: argparse.Namespace) -> int:
+    from kbuild_py.kernel.show import details
+
+    print(details(_kernel(arguments.name)), end="")
+    return DONE
+
+
+# --- doctor ---------------------------------------------------------------------------------------------
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "doctor",
+        help="say what works on this machine, and how to mend what does not",
+        description="Try what builds and boots need. Exit status: 0 all is well, 1 something is missing.",
+    )
+    command.set_defaults(run=_doctor)
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from kbuild_py import doctor
+
+    return DONE if doctor.run(_root(), lambda line: print(line, flush=True)) else REFUSED
 
 
 # --- schema ---------------------------------------------------------------------------------------------

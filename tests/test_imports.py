@@ -28,6 +28,7 @@ PURE = {
         "kbuild_py.kernel.image",
         "kbuild_py.baseline",
     ),
+    "kbuild_py.kernel.facts": ("kbuild_py.errors",),
     "kbuild_py.contract": ("kbuild_py.errors", "kbuild_py.baseline", "kbuild_py.manifest.model"),
     "kbuild_py.symbols": ("kbuild_py.errors", "kbuild_py.elf", "kbuild_py.kernel.image"),
     "kbuild_py.module.render": ("kbuild_py.errors",),

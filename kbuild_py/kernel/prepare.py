@@ -25,7 +25,7 @@ from pathlib import Path
 
 from kbuild_py.errors import Problem, Problems, UserError, refuse
 from kbuild_py.files import cache_folder, read_json, sha256, write_atomic, write_json
-from kbuild_py.kernel import compiler, config, headers, image, kbuild, packages, symbols, tree
+from kbuild_py.kernel import compiler, config, facts, headers, image, kbuild, packages, symbols, tree
 from kbuild_py.kernel.apt import Package
 from kbuild_py.kernel.hold import taken, wait_until_free
 from kbuild_py.kernel.lock import Lock, PackageNames, package_names, read_lock
@@ -141,7 +141,8 @@ def unpack_headers(shop: Workshop) -> None:
         packages.unpack(shop.package(name), root, shop.hold)
     headers.relocate(shop.headers)
     shipped = (shop.headers / ".config").read_text()
-    Problems([*_published(shop, shipped)]).raise_if_any()
+    unfit = facts.missing(config.parse(shipped), f"the configuration of {shop.lock.release}")
+    Problems([*_published(shop, shipped), *unfit]).raise_if_any()
     write_atomic(shop.config, shipped)
     compiler.require(shop.compiler_text())
 
