@@ -28,11 +28,13 @@ from kbuild_py.kernel.prepare import prepare
 from kbuild_py.kernel.symbols import KernelSymbols
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.layout import Build, UnitFiles, facts_path
-from kbuild_py.manifest.model import Hook, KernelDescription
+from kbuild_py.manifest.model import BuildConfiguration, Hook, KernelDescription, Signing
 from kbuild_py.module import build as module_build
 from kbuild_py.module import hooks, own
 from kbuild_py.module.kpatch import Code, Part, PatchedFunction, module_sources
 from kbuild_py.module.recipe import replay
+from kbuild_py.package import deb, patch, sign
+from kbuild_py.package.record import record
 from kbuild_py.progress import say
 from kbuild_py.run import show
 from kbuild_py.unit import check, command, compile, patchfile
@@ -49,12 +51,15 @@ def prepare_kernel(kernel: KernelDescription) -> None:
     prepare(kernel)
 
 
-def build_core(root: Path, kernel: KernelDescription) -> None:
-    """build/core/KERNEL/: kpatch.ko and its Module.symvers."""
+def build_core(root: Path, kernel: KernelDescription, signing: Signing | None) -> None:
+    """build/core/KERNEL/: kpatch.ko, signed where there is a key, and its Module.symvers."""
     target = TargetKernel.load(facts_path(kernel))
     options = config.parse(target.config.read_text())
     Problems(facts.missing(options, target.config, facts.KPATCH)).raise_if_any()
-    module_build.build_core(target, root / "core", root / "build" / "core" / kernel.name)
+    folder = root / "build" / "core" / kernel.name
+    module_build.build_core(target, root / "core", folder)
+    if signing:
+        sign.sign(target, signing, folder / "kpatch.ko")
 
 
 def make_sources(build: Build) -> None:
@@ -158,8 +163,8 @@ def check_contract(build: Build) -> None:
     write_json(build.contract, [asdict(item) for item in replaced])
 
 
-def build_patch_module(build: Build) -> None:
-    """05-module and the module itself: objtool, references, sources, kbuild."""
+def build_patch_module(build: Build, signing: Signing | None) -> None:
+    """05-module and the module itself: objtool, references, sources, kbuild, signature."""
     target = _target(build)
     functions = [contract.Replacement.from_json(item) for item in read_json(build.contract)]
     names = KernelSymbols.load(target.symbols)
@@ -196,7 +201,7 @@ def build_patch_module(build: Build) -> None:
         return Code(image.read(address, size), spans[address])
 
     texts = module_sources(
-        name=build.manifest.name,
+        name=build.manifest.patch_name,
         description=build.manifest.description,
         release=target.release,
         version=target.version,
@@ -225,6 +230,8 @@ def build_patch_module(build: Build) -> None:
     write_json(build.module_folder / "references.json", [asdict(item) for item in references])
     made = replay(target, build.module_folder, build.module_name, list(objects), build.core_symbols)
     write_atomic(build.module, made.read_bytes())
+    if signing:
+        sign.sign(target, signing, build.module)
     does = [f"replaces {', '.join(item.name for item in functions)}"] if functions else []
     does += [f"{hook.kind.value} runs {hook.symbol}" for hook in called]
     say(f"{patchfile.shown(build.module)}: {'; '.join(does)}")
@@ -275,6 +282,22 @@ def _init_range(names: KernelSymbols) -> tuple[int, int]:
     """The image's addresses that are freed after boot."""
     begin, end = names.unique("__init_begin"), names.unique("__init_end")
     return (begin.address, end.address) if begin and end else (0, 0)
+
+
+def write_record(build: Build, program: str) -> None:
+    """record.json: what the modules were made from; `program` is this program's digest."""
+    write_json(build.record, record(build, _target(build), program))
+
+
+def make_package(build: Build, output: Path, configuration: BuildConfiguration) -> None:
+    """The Debian package; `UserError` when its kernel would not take the modules."""
+    target = _target(build)
+    reason = sign.enforcement(config.parse(target.config.read_text()), configuration)
+    sign.refuse_unsigned((build.core_module, *build.modules), reason)
+    for old in output.parent.glob("*.deb"):  # of another version
+        old.unlink()
+    deb.build(patch.patch_package(build, target, configuration), output)
+    say(patchfile.shown(output))
 
 
 def verify_module(build: Build) -> None:

@@ -125,11 +125,20 @@ class Build:
 
     @property
     def module_name(self) -> str:
-        return f"kpatch-{self.manifest.name}"
+        return f"kpatch-{self.manifest.patch_name}"
 
     @property
     def module(self) -> Path:
         return self.folder / f"{self.module_name}.ko"
+
+    @property
+    def modules(self) -> tuple[Path, ...]:
+        """The patch modules, one for each backend."""
+        return (self.module,)
+
+    @property
+    def record(self) -> Path:
+        return self.folder / "record.json"
 
     @property
     def core_folder(self) -> Path:

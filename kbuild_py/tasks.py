@@ -32,11 +32,14 @@ from doit.globals import Globals
 from kbuild_py import stamps
 from kbuild_py.errors import Problems, UserError, refuse
 from kbuild_py.files import cache_folder, sha256
+from kbuild_py.kernel.lock import lock_path
 from kbuild_py.kernel.prepare import prepared
 from kbuild_py.layout import Build, facts_path
+from kbuild_py.manifest.configuration import load_configuration
 from kbuild_py.manifest.load import load_project as load_declared
-from kbuild_py.manifest.model import KernelDescription, Manifest
+from kbuild_py.manifest.model import BuildConfiguration, KernelDescription, Manifest
 from kbuild_py.module.build import core_sources
+from kbuild_py.package.patch import file_name
 from kbuild_py.progress import say
 from kbuild_py.reporter import Reporter
 
@@ -58,6 +61,7 @@ class Project:
     manifests: tuple[Manifest, ...]
     kernels: tuple[KernelDescription, ...]
     digest: str
+    configuration: BuildConfiguration
 
     def kernel(self, name: str) -> KernelDescription:
         """The description of that name (manifests name existing ones only)."""
@@ -162,9 +166,8 @@ def load_project(root: Path) -> Project:
     """Read all manifests and kernel descriptions; `UserError` with every problem of all of them."""
     declared = load_declared(root)
     code = sorted(path for path in (root / "kbuild_py").rglob("*") if path.suffix in (".py", ".mk"))
-    return Project(
-        root, declared.manifests, declared.kernels, sha256(b"".join(path.read_bytes() for path in code))
-    )
+    digest = sha256(b"".join(path.read_bytes() for path in code))
+    return Project(root, declared.manifests, declared.kernels, digest, load_configuration(root))
 
 
 def run(root: Path, names: Sequence[str]) -> int:
@@ -207,6 +210,7 @@ def kernel_tasks(project: Project) -> Iterator[Task]:
 def core_tasks(project: Project) -> Iterator[Task]:
     """The core module, once for each kernel."""
     yield group("core", "build the core module (kpatch.ko) for each kernel")
+    signing = project.configuration.signing
     for kernel in used_kernels(project):
         folder = project.root / "build" / "core" / kernel.name
         yield {
@@ -216,20 +220,25 @@ def core_tasks(project: Project) -> Iterator[Task]:
             "title": titled(f"core module for {kernel.name}"),
             **stamped(
                 project.root / "build" / "core" / ".done" / kernel.name,
-                (project.digest,),
+                (project.digest, repr(signing)),
                 action("build_core"),
                 project.root,
                 kernel,
+                signing,
             ),
             "task_dep": [f"kernel:{kernel.name}"],
-            "file_dep": [facts_path(kernel), *core_sources(project.root / "core")],
+            "file_dep": [
+                facts_path(kernel),
+                *core_sources(project.root / "core"),
+                *(signing.files if signing else ()),
+            ],
             "targets": [folder / "kpatch.ko", folder / "Module.symvers"],
             "clean": [(remove, [folder])],
         }
 
 
 def build_tasks(project: Project, build: Build) -> Iterator[Task]:
-    """One manifest for one kernel: six stages, each a folder."""
+    """One manifest for one kernel: six stages, each a folder, then what leaves the build."""
 
     def stage(name: str, what: str, does: str, *arguments: Any, says: object = None, **keys: Any) -> Task:
         """says: what the action reads of the manifest."""
@@ -242,6 +251,7 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
         }
 
     manifest, kernel_facts = build.manifest, facts_path(build.kernel)
+    signing = project.configuration.signing
     templates = project.root / "templates"
     yield stage(
         f"sources:{build.label}",
@@ -310,7 +320,8 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
         f"module:{build.label}",
         "build the patch module",
         "build_patch_module",
-        says=(manifest.name, manifest.description, manifest.consistency, called),
+        signing,
+        says=(manifest.patch_name, manifest.description, manifest.consistency, called, signing),
         file_dep=[
             kernel_facts,
             build.contract,
@@ -320,8 +331,43 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
             *proofs,
             *deltas,
             *objects,
+            *(signing.files if signing else ()),
         ],
         targets=[build.module],
+    )
+    yield stage(
+        f"record:{build.label}",
+        "write the build's record",
+        "write_record",
+        project.digest,
+        file_dep=[
+            kernel_facts,
+            *(manifest.path, *manifest.patches, *manifest.sources),
+            *proofs,
+            build.contract,
+            build.core_module,
+            *build.modules,
+        ],
+        targets=[build.record],
+    )
+    # From here on: the modules are what machines will load, signed where there is a key.
+    package = build.folder / file_name(manifest, build.kernel)
+    yield stage(
+        f"package:{build.label}",
+        "make the Debian package",
+        "make_package",
+        package,
+        project.configuration,
+        says=(manifest.name, manifest.version, manifest.description, project.configuration),
+        file_dep=[
+            kernel_facts,
+            lock_path(build.kernel),
+            build.record,
+            build.core_module,
+            *build.modules,
+            *sorted((templates / "package").glob("*.j2")),
+        ],
+        targets=[package],
     )
     yield stage(
         f"verify:{build.label}",
@@ -336,11 +382,12 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
 def public_tasks(project: Project) -> Iterator[Task]:
     """What users call; `doit list` shows these."""
     purposes = {
-        "build": ("module", "build the patch module of every manifest, or build:NAME"),
+        "build": ("record", "build the patch module of every manifest, or build:NAME"),
         "verify": (
             "verify",
             "boot the stock kernel with each patch module and run its checks, or verify:NAME",
         ),
+        "package": ("package", "make a Debian package of every manifest and kernel, or package:NAME"),
         "check": ("sources", "refuse what can be refused before compiling, or check:NAME"),
     }
     for basename, (last, purpose) in purposes.items():

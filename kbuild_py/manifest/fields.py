@@ -236,6 +236,16 @@ MANIFEST = Format(
                 example="meminfo-string",
             ),
             Field(
+                "version",
+                Integer(1, 999, "be a whole number, 1 to 999"),
+                "Counts the releases of this patch: raise it when machines that have the patch are to get a "
+                "newer one. It begins the package's version. From 2 on it is part of the patch's name in the "
+                "kernel (`NAME-2`, `kpatch-NAME-2.ko`), so that the new one replaces the old one while that "
+                "is in use.",
+                default=1,
+                example=1,
+            ),
+            Field(
                 "description",
                 _DESCRIPTION,
                 "One line that says what the patch does; `modinfo` shows it.",
@@ -426,4 +436,65 @@ KERNEL = Format(
     ),
 )
 
-FORMATS = (MANIFEST, KERNEL)
+MAINTAINER = "Unknown maintainer <unknown@example.org>"
+
+BUILD = Format(
+    "build",
+    1,
+    "Build configuration, version 1",
+    "Who builds, and with which key: what a manifest must not decide. The file may be missing.",
+    Mapping(
+        (
+            _schema_field(1),
+            Field(
+                "maintainer",
+                Text(
+                    rf"^[^\x00-\x20\x7f<>,][^\x00-\x1f\x7f<>,]* "
+                    rf"<[^\x00-\x20\x7f<>@,]+@[^\x00-\x20\x7f<>@,]+>{END}",
+                    "be a name and a mail address: Name <name@example.org>, without a comma",
+                    max_length=200,
+                ),
+                "The maintainer of the packages that `doit package` makes.",
+                default=MAINTAINER,
+                example="Kernel Team <kernel@example.org>",
+            ),
+            Field(
+                "signing",
+                Mapping(
+                    (
+                        Field(
+                            "key",
+                            Text(ONE_LINE, "be a file's path, or a PKCS#11 URI"),
+                            "The private key: a PEM file, seen from the project's top folder, or a PKCS#11 "
+                            "URI (`pkcs11:...`). The kernel's sign-file takes a key's PIN from the "
+                            "environment variable KBUILD_SIGN_PIN.",
+                            required=True,
+                            example="keys/signing.pem",
+                        ),
+                        Field(
+                            "certificate",
+                            Text(ONE_LINE, "be a file's path"),
+                            "The key's X.509 certificate, PEM or DER, which the machines' kernels trust.",
+                            required=True,
+                            example="keys/signing.crt",
+                        ),
+                    )
+                ),
+                "Signs every module with the sign-file of the kernel's own build. Without it modules are "
+                "unsigned.",
+                example={"key": "keys/signing.pem", "certificate": "keys/signing.crt"},
+            ),
+            Field(
+                "signatures_enforced",
+                Boolean(),
+                "The machines load signed modules only (Secure Boot with lockdown, module.sig_enforce=1): no "
+                "package is made of unsigned ones.",
+                default=False,
+                example=True,
+            ),
+        )
+    ),
+    schema_folder="manifests/schema",
+)
+
+FORMATS = (MANIFEST, KERNEL, BUILD)

@@ -101,13 +101,17 @@ class Field:
 
 @dataclass(frozen=True, slots=True, eq=False)  # compared and hashed by identity
 class Format:
-    """A kind of file: the name and version of its schema, and its top mapping."""
+    """A kind of file: the name and version of its schema, and its top mapping.
+
+    schema_folder: where the schemas are, seen from such a file's folder
+    """
 
     name: str
     version: int
     title: str
     description: str
     top: Mapping
+    schema_folder: str = "../schema"
 
     @property
     def schema_name(self) -> str:

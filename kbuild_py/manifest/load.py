@@ -89,8 +89,23 @@ def load_manifests(root: Path) -> tuple[Manifest, ...]:
                 if other.name.lower() in ("manifest.yaml", "manifest.yml"):
                     remedy = f"rename it to {MANIFEST_FILE}"
                     problems.add(f"{shown}/{other.name}", "a manifest has another file name", remedy)
+    _check_patch_names(manifests, root, problems)
     problems.raise_if_any()
     return tuple(manifests)
+
+
+def _check_patch_names(manifests: Iterable[Manifest], root: Path, problems: Problems) -> None:
+    """`fix-2` and version 2 of `fix` would be one name in the kernel."""
+    known: dict[str, Manifest] = {}
+    for manifest in manifests:
+        other = known.setdefault(manifest.patch_name, manifest)
+        if other is not manifest:
+            cause = (
+                f"its patch is called {manifest.patch_name} in the kernel, like version {other.version} of "
+            )
+            problems.add(
+                manifest.path.relative_to(root), f"{cause}{other.name}", "rename one, or change its version"
+            )
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -167,10 +182,21 @@ def _load_manifest(path: Path, root: Path) -> Manifest:
         if document.sound(*file):
             _check_file(document, file, folder)
     _check_kernel_names(document, root)
+    _check_version(document)
     _check_functions(document)
     hooks.check(document)
     document.raise_if_wrong()
     return _manifest(document, path)
+
+
+def _check_version(document: Document) -> None:
+    """The patch's name in the kernel has the version in it, and must fit."""
+    if not (document.sound("name") and document.sound("version")) or document.value("version") == 1:
+        return
+    name = f"{document.value('name')}-{document.value('version')}"
+    if len(name) > fields.NAME_LENGTH:
+        cause = f"the patch's name in the kernel, {name!r}, has more than {fields.NAME_LENGTH} characters"
+        document.wrong(("version",), cause, "give the manifest and its folder a shorter name")
 
 
 def _check_file(document: Document, path: KeyPath, folder: Path) -> None:
@@ -262,6 +288,7 @@ def _manifest(document: Document, path: Path) -> Manifest:
         objects=tuple(_object(document, name) for name in content["objects"]),
         checks=tuple(_checks(document)),
         sources=tuple(folder / source for source in content.get("sources", ())),
+        version=content.get("version", fields.MANIFEST.top.default("version")),
     )
 
 

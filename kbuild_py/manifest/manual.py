@@ -65,7 +65,11 @@ def page() -> str:
         ".SH DESCRIPTION",
         *_paragraphs(_INTRODUCTION),
     ]
-    for heading, format_ in (("MANIFEST", fields.MANIFEST), ("KERNEL DESCRIPTION", fields.KERNEL)):
+    for heading, format_ in (
+        ("MANIFEST", fields.MANIFEST),
+        ("KERNEL DESCRIPTION", fields.KERNEL),
+        ("BUILD CONFIGURATION", fields.BUILD),
+    ):
         lines += [f".SH {heading}", *roff(format_.description)]
         lines += [".PP", ".EX", *map(literal, reference.example(format_).splitlines()), ".EE"]
         for paths, mapping in reference.groups(format_):

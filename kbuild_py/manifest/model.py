@@ -110,6 +110,7 @@ class Manifest:
 
     patches: in the order in which they are applied; may be none where there are sources
     sources: C files and headers of the patch module
+    version: counts the releases of this patch, from 1
     """
 
     name: str
@@ -123,6 +124,12 @@ class Manifest:
     objects: tuple[PatchedObject, ...]
     checks: tuple[Check, ...]
     sources: tuple[Path, ...] = ()
+    version: int = 1
+
+    @property
+    def patch_name(self) -> str:
+        """The patch's name in the kernel: two versions differ there, or one could not replace the other."""
+        return self.name if self.version == 1 else f"{self.name}-{self.version}"
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
@@ -147,3 +154,34 @@ class KernelDescription:
     release: str
     version: str
     flavour: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """With what modules are signed.
+
+    key:         a file's absolute path, or a PKCS#11 URI
+    certificate: absolute path, PEM or DER
+    """
+
+    key: str
+    certificate: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files among the two."""
+        return (self.certificate,) if self.key.startswith("pkcs11:") else (Path(self.key), self.certificate)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildConfiguration:
+    """What kbuild-py.yaml says about whoever builds; defaults where there is none.
+
+    maintainer: "Name <mail>" of packages
+    signing:    None: modules stay unsigned
+    signatures_enforced: the machines that packages go to load signed modules only
+    """
+
+    maintainer: str
+    signing: Signing | None
+    signatures_enforced: bool

@@ -34,15 +34,19 @@ def example(format_: kinds.Format) -> str:
     top = format_.top
     left_out = top.at_most_one[1:]
     values = {field.key: field.example for field in top.fields if field.key not in left_out}
-    modeline = f"# yaml-language-server: $schema=../schema/{format_.schema_name}\n"
+    modeline = f"# yaml-language-server: $schema={format_.schema_folder}/{format_.schema_name}\n"
     return modeline + yaml.safe_dump(values, sort_keys=False, width=100)
 
 
 def page() -> str:
     """The whole page, in Markdown."""
     parts = [_INTRODUCTION]
-    for format_, file in ((fields.MANIFEST, "NAME/manifest.yaml"), (fields.KERNEL, "kernels/NAME.yaml")):
-        parts.append(f"## {format_.title}: `manifests/{file}`\n\n{format_.description}\n")
+    for format_, file in (
+        (fields.MANIFEST, "manifests/NAME/manifest.yaml"),
+        (fields.KERNEL, "manifests/kernels/NAME.yaml"),
+        (fields.BUILD, "kbuild-py.yaml"),
+    ):
+        parts.append(f"## {format_.title}: `{file}`\n\n{format_.description}\n")
         parts.append(f"```yaml\n{example(format_)}```\n")
         for same, mapping in groups(format_):
             heading = f"### In {', '.join(f'`{path}`' for path in same)}\n\n" if same != [""] else ""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -326,3 +327,33 @@ def test_no_text_makes_a_traceback(data: st.DataObject) -> None:
             assert all(
                 problem.place.startswith("manifests/probe/manifest.yaml:") for problem in error.problems
             )
+
+
+def test_version_is_part_of_the_name_in_the_kernel(tmp_path: Path) -> None:
+    path = make_project(tmp_path)
+    assert load_manifest(path).patch_name == "probe"
+    path.write_text(path.read_text().replace("name: probe", "name: probe\nversion: 12"))
+    assert load_manifest(path).patch_name == "probe-12"
+
+
+def test_a_version_that_makes_the_name_too_long(tmp_path: Path) -> None:
+    path = make_project(tmp_path)
+    folder = path.parent.rename(path.parent.with_name("p" * 46))
+    moved = folder / "manifest.yaml"
+    moved.write_text(moved.read_text().replace("name: probe", f"name: {'p' * 46}\nversion: 9"))
+    assert len(load_manifest(moved).patch_name) == 48
+    moved.write_text(moved.read_text().replace("version: 9", "version: 10"))
+    with pytest.raises(UserError, match=r":3:10: the patch's name in the kernel, 'p+-10', has more than 48"):
+        load_manifest(moved)
+
+
+def test_two_patches_of_one_name_in_the_kernel(tmp_path: Path) -> None:
+    path = make_project(tmp_path)
+    other = path.parent.with_name("probe-2")
+    shutil.copytree(path.parent, other)
+    text = path.read_text()
+    (other / "manifest.yaml").write_text(text.replace("name: probe", "name: probe-2"))
+    assert len(load_manifests(tmp_path)) == 2
+    path.write_text(text.replace("name: probe", "name: probe\nversion: 2"))
+    with pytest.raises(UserError, match="its patch is called probe-2 in the kernel, like version 2 of probe"):
+        load_manifests(tmp_path)

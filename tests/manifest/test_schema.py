@@ -67,7 +67,7 @@ def test_schema_is_valid_and_explains_every_key(format_: kinds.Format) -> None:
 def test_example_on_the_page_is_valid(format_: kinds.Format) -> None:
     text = reference.example(format_)
     assert text in (TOP / schema.REFERENCE_PAGE).read_text()
-    assert text.startswith(f"# yaml-language-server: $schema=../schema/{format_.schema_name}\n")
+    assert text.startswith(f"# yaml-language-server: $schema={format_.schema_folder}/{format_.schema_name}\n")
     node, findings = parse(text.encode())
     assert (findings, check(node, format_)) == ([], [])
 
