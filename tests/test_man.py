@@ -19,8 +19,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "man").iterdir())
 CODE = ROOT / "core"
 
-# Pages that others bring: kmod.
-ELSEWHERE = {("insmod", "8"), ("lsmod", "8"), ("rmmod", "8")}
+# Pages that others bring: kmod, util-linux.
+ELSEWHERE = {("flock", "1"), ("insmod", "8"), ("lsmod", "8"), ("rmmod", "8")}
 
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 
