@@ -26,7 +26,7 @@ from pathlib import Path
 
 from kbuild_py.delta.diff import diff
 from kbuild_py.elf.read import read_object
-from kbuild_py.kernel.kbuild import ENVIRONMENT
+from kbuild_py.kernel.kbuild import environment
 from kbuild_py.kernel.prepare import seconds
 from kbuild_py.manifest.model import KernelDescription
 from kbuild_py.run import run
@@ -58,10 +58,10 @@ def bench(root: Path, manifest: str, source: str, kernel: KernelDescription, rou
         build()
         folder = project / "build" / manifest / kernel.name
         stages = bare_commands(folder, source)
-        bare = median(lambda: run_stages(stages), rounds)
+        bare = median(lambda: run_stages(stages, kernel.arch), rounds)
         warm = median(build, rounds, forget)
         lines += row("one file, warm build", warm, "its bare tools", bare)
-        lines += [f"    {title}" for title in slowest(stages)]
+        lines += [f"    {title}" for title in slowest(stages, kernel.arch)]
         idle = median(build, rounds)
         imports = median(lambda: run([sys.executable, "-c", IMPORTS], cwd=project), rounds)
         lines += row("nothing to do", idle, "Python and its imports", imports)
@@ -155,18 +155,18 @@ def shell(command: str) -> list[str]:
     return ["sh", "-c", command]
 
 
-def run_stages(stages: Sequence[Sequence[Sequence[str]]]) -> None:
+def run_stages(stages: Sequence[Sequence[Sequence[str]]], arch: str) -> None:
     """Run the commands, those of one stage two at a time; `UserError` when one of them fails."""
     with ThreadPoolExecutor(2) as pool:
         for stage in stages:
-            for done in [pool.submit(run, command, env=ENVIRONMENT) for command in stage]:
+            for done in [pool.submit(run, command, env=environment(arch)) for command in stage]:
                 done.result()
 
 
-def slowest(stages: Sequence[Sequence[Sequence[str]]]) -> list[str]:
+def slowest(stages: Sequence[Sequence[Sequence[str]]], arch: str) -> list[str]:
     """Each stage's own time, for whoever wants to know where it goes."""
     return [
-        f"{median(lambda stage=stage: run_stages([stage]), 3):5.2f} s  {program(stage[0])}"  # type: ignore[misc]
+        f"{median(lambda stage=stage: run_stages([stage], arch), 3):5.2f} s  {program(stage[0])}"  # type: ignore[misc]
         for stage in stages
         if stage
     ]

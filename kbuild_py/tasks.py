@@ -423,8 +423,9 @@ def used_kernels(project: Project) -> list[KernelDescription]:
 
 
 def patch_size(build: Build) -> tuple[int, int, str]:
-    """Sorts builds by how little they change."""
-    return len(build.sources), sum(path.stat().st_size for path in build.manifest.patches), build.label
+    """Sorts builds by how little they change; a manifest's kernels stay in its order."""
+    size = sum(path.stat().st_size for path in build.manifest.patches)
+    return len(build.sources), size, build.manifest.name
 
 
 def is_prepared(kernel: KernelDescription) -> bool:

@@ -53,6 +53,12 @@ def debian12_cloud() -> TargetKernel:
     return _prepared("debian-12-cloud-amd64", "cloud-amd64")
 
 
+@pytest.fixture(scope="session")
+def debian12_newer(debian12: TargetKernel) -> TargetKernel:
+    """Debian 12's 6.12 kernel, prepared: with branch tracking (IBT).  Skipped where `debian12` is."""
+    return _prepared("debian-12-6.12-amd64", "amd64")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick answers first: plain tests, then those that need the kernel, then those that boot it."""
 

@@ -176,7 +176,7 @@ def test_the_bare_tools_that_the_benchmark_runs_make_the_same_module(project: Th
     stages = bench.bare_commands(project.folder(NAME), MEMINFO)
     made = project.folder(NAME) / "05-module" / project.module(NAME).name
     made.unlink()
-    bench.run_stages(stages)
+    bench.run_stages(stages, "x86_64")
     assert made.read_bytes() == project.module(NAME).read_bytes()
     assert [bench.program(stage[0]).split()[0] for stage in stages[:2]] == ["gcc-12", "objtool"]
     assert [len(stage) for stage in stages[:2]] == [2, 2]

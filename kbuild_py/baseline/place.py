@@ -263,7 +263,11 @@ class _Solver:
         return address in expected.get(code.index, ())
 
     def _expected(self) -> dict[int, set[int]]:
-        """Where the linker puts the functions next to those that have claimed a place."""
+        """Where the linker puts the functions next to those that have claimed a place.
+
+        It places sections; a function may begin behind its section's start (`piece.start`), with padding
+        before it.
+        """
         result: dict[int, set[int]] = defaultdict(set)
         following: dict[str, int] = {}
         preceding: dict[str, Code] = {}
@@ -273,7 +277,7 @@ class _Solver:
             claimed = self.claims.get(code.index)
             here = following.pop(code.stretch, None)
             if here is not None:
-                here += -here % code.align
+                here += -here % code.align + code.piece.start
                 result[code.index].add(here)
             start = claimed if claimed is not None else here
             if start is not None:
@@ -282,10 +286,11 @@ class _Solver:
             before = preceding.get(code.stretch)
             if before is not None and claimed is not None and before.index not in self.claims:
                 # All starts from which this one follows, up to its alignment.
+                end = claimed - code.piece.start - before.piece.size
                 result[before.index] |= {
-                    claimed - before.piece.size - gap
+                    end - gap
                     for gap in range(code.align)
-                    if (claimed - before.piece.size - gap) % before.align == 0
+                    if (end - gap - before.piece.start) % before.align == 0
                 }
             preceding[code.stretch] = code
         return result
@@ -436,9 +441,9 @@ def _fits(members: list[Code], placed: list[int | None], position: int, address:
     low = high = None
     if before is not None:
         low = (placed[before] or 0) + members[before].piece.size
-        low += -low % code.align
+        low += -low % code.align + code.piece.start
     if after is not None:
-        high = placed[after] or 0
+        high = (placed[after] or 0) - members[after].piece.start
     if low is not None and high is not None:
         return low > high or low <= address <= high - code.piece.size
     # Why: with neighbours on one side only, just the next one says exactly where the function is.

@@ -24,6 +24,7 @@ from kbuild_py.elf.object import ObjectFile, Symbol
 from kbuild_py.errors import refuse
 
 PlainObject = ObjectFile | Callable[[], ObjectFile] | None
+PADDING = "__pfx_"
 DISCARDED = (".exit.text", ".discard")  # sections that linkers of built-in code may drop
 
 
@@ -61,7 +62,11 @@ class _Prover:
 
     def proof(self) -> Proof:
         functions = tuple(
-            self._function(code, symbol) for code in self.codes for symbol in _in_order(code.symbols)
+            self._function(code, symbol)
+            for code in self.codes
+            for symbol in _in_order(code.symbols)
+            # objtool's name for the padding before a function: compared, but no function.
+            if not symbol.name.startswith(PADDING)
         )
         located, problems = self._located(functions)
         problems += [

@@ -152,7 +152,7 @@ class _Builder:
                 content += self.patched.machine.padding(hole) if code else bytes(hole)
                 content += self._content(piece)
             size += piece.size
-        link = self.section_index.get(source.link, 0) if source.flags & elf.SHF_LINK_ORDER else 0
+        link = self._ordered_by(source, pieces) if source.flags & elf.SHF_LINK_ORDER else 0
         dropped = elf.SHF_GROUP if link else _DROPPED_FLAGS
         return Section(
             index=self.section_index[index],
@@ -165,6 +165,23 @@ class _Builder:
             entsize=source.entsize,
             link=link,
         )
+
+    def _ordered_by(self, source: Section, pieces: list[int]) -> int:
+        """The section (of the output) whose place decides about that of a SHF_LINK_ORDER section.
+
+        An assembler makes one table of all functions' entries, tied to the first function's section.  Where
+        that one is not shipped, the first entry that is names the next: with no tie at all, a linker could
+        not join the table with those of other objects.
+        """
+        if source.link in self.section_index:
+            return self.section_index[source.link]
+        targets = (
+            self.patched.pieces[link.piece].section
+            for number in pieces
+            for link in self.patched.links_of(self.patched.pieces[number])
+            if link.piece in self.selection.included
+        )
+        return next((self.section_index[section] for section in targets), 0)
 
     def _content(self, piece: Piece) -> bytes:
         return self.code.get(piece.number) or self.patched.bytes_of(piece)

@@ -31,6 +31,15 @@ def source_architecture(arch: str) -> str:
     return _SOURCE_ARCHITECTURES[arch]
 
 
+def environment(arch: str) -> dict[str, str]:
+    """What make exports to the commands that it runs: for running one of them without make.
+
+    Debian's objtool of some kernels asks it for the architecture.
+    """
+    folder = source_architecture(arch)
+    return {**ENVIRONMENT, "ARCH": folder, "SRCARCH": folder}
+
+
 def arguments(generated: Path, arch: str, compiler: str) -> tuple[str, ...]:
     """The variables for make's command line.
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from kbuild_py.errors import Problem, UserError
 from kbuild_py.files import write_atomic
-from kbuild_py.kernel.kbuild import ENVIRONMENT
+from kbuild_py.kernel.kbuild import environment
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.manifest.model import Hook, Manifest
 from kbuild_py.module.recipe import compile_command
@@ -48,7 +48,9 @@ def compile_source(
     output = folder / f"{source.stem}.o"
     command = compile_command(kernel, folder, f"kpatch-{manifest.name}", source.stem)
     log = folder / f"{source.stem}.compile.log"
-    result = run(["sh", "-c", command], cwd=kernel.headers, env=ENVIRONMENT, log=log, check=False)
+    result = run(
+        ["sh", "-c", command], cwd=kernel.headers, env=environment(kernel.arch), log=log, check=False
+    )
     if result.status != 0:
         output.unlink(missing_ok=True)
         said = result.stderr.replace(f"{folder}/", name.removesuffix(source.name))

@@ -8,10 +8,16 @@ link.  So kbuild builds one sample, and leaves the command of each step in a fil
 (scripts/Kbuild.include, if_changed).  These commands, with names and folders put in, build every other
 patch module for this kernel, and compile the C sources that a manifest brings along.
 A test compares what both ways give, byte for byte.
+
+One thing is done in another order.  Kernels with IBT run objtool on a module when it is linked, instead of
+on each of its objects.  Patch objects have been through objtool by then (their references no longer have the
+names by which it knows functions that do not return), and it passes over a table that it finds there
+already.  So objtool moves from the link to the compile, and every object goes through it once.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,11 +26,12 @@ from pathlib import Path
 from kbuild_py.errors import refuse
 from kbuild_py.files import cache_folder, read_json, scratch, sha256, write_atomic, write_json
 from kbuild_py.kernel.hold import taken
-from kbuild_py.kernel.kbuild import ENVIRONMENT
+from kbuild_py.kernel.kbuild import environment
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.module import build
 from kbuild_py.module.build import kbuild
 from kbuild_py.run import run
+from kbuild_py.unit.command import unsealed
 
 SAMPLE = "kpatch-kbuild-py-sample"
 SAMPLE_STEM = "kbuild-py-sample-source"
@@ -34,8 +41,20 @@ SAMPLE_SOURCE = """\
 MODULE_LICENSE("GPL");
 """
 # The results of the steps, in order; each has its command in a file `.RESULT.cmd`.
-COMPILE = "{source}.o"
-STEPS = ("{name}.mod", COMPILE, "{name}.o", "modules.order", "Module.symvers", "{name}.mod.o", "{name}.ko")
+COMPILE, LINK = "{source}.o", "{name}.o"
+COMMON = (
+    ".module-common.o"  # what is the same in all modules; kernels before 6.13 (and its backports) have none
+)
+STEPS = (
+    "{name}.mod",
+    COMPILE,
+    LINK,
+    "modules.order",
+    "Module.symvers",
+    "{name}.mod.o",
+    COMMON,
+    "{name}.ko",
+)
 # What stands for the things that differ between modules.
 FOLDER, NAME, IDENTIFIER, OBJECTS, SYMBOLS = "@FOLDER@", "@NAME@", "@IDENTIFIER@", "@OBJECTS@", "@SYMBOLS@"
 SOURCE, SOURCE_IDENTIFIER = "@SOURCE@", "@SOURCE_IDENTIFIER@"
@@ -60,9 +79,9 @@ def replay(
         # modpost wants kbuild's record of how each object was made to be there.
         (folder / f".{item}.cmd").touch()
     log = f"$ cd {shlex.quote(str(kernel.headers))}\n"
-    for step in recipe(kernel):
+    for step in filter(None, recipe(kernel)):
         command = fill(step, values)
-        result = run(["sh", "-c", command], cwd=kernel.headers, env=ENVIRONMENT)
+        result = run(["sh", "-c", command], cwd=kernel.headers, env=environment(kernel.arch))
         log += f"$ {command}\n{result.stdout}{result.stderr}"
     write_atomic(folder / "build.log", log)
     return folder / f"{name}.ko"
@@ -94,7 +113,10 @@ def fill(command: str, values: Mapping[str, str]) -> str:
 
 
 def recipe(kernel: TargetKernel) -> list[str]:
-    """The commands of `STEPS` with placeholders; recorded when this kernel has none yet."""
+    """The commands of `STEPS` with placeholders; recorded when this kernel has none yet.
+
+    The command of a step that this kernel's kbuild does not have is empty.
+    """
     recorders = [Path(file).read_text() for file in (__file__, build.__file__)]
     here = "\n".join([str(kernel.headers), kernel.build_id, *recorders])
     recipes = cache_folder() / "modules"
@@ -126,11 +148,26 @@ def _record(kernel: TargetKernel) -> list[str]:
             SAMPLE_STEM.replace("-", "_"): SOURCE_IDENTIFIER,
         }
         results = [step.format(name=SAMPLE, source=SAMPLE_STEM) for step in STEPS]
-        return [fill(_saved(folder / f".{result}.cmd"), values) for result in results]
+        commands = [fill(_saved(folder / f".{result}.cmd"), values) for result in results]
+        return _objtool_on_objects(commands)
+
+
+def _objtool_on_objects(commands: list[str]) -> list[str]:
+    """The commands of `STEPS` with objtool run on each compiled object instead of on the linked ones."""
+    compiling, linking = STEPS.index(COMPILE), STEPS.index(LINK)
+    found = re.fullmatch(r"(.*?)\s*;\s*(\S*/objtool\s.*)\s(\S+)", commands[linking])
+    if found is None:
+        return commands
+    link, objtool, _ = found.groups()
+    words = " ".join(unsealed(objtool.split()))
+    changed = {compiling: f"{commands[compiling]} ; {words} {FOLDER}/{SOURCE}.o", linking: link}
+    return [changed.get(number, command) for number, command in enumerate(commands)]
 
 
 def _saved(path: Path) -> str:
     """The command that kbuild saved, unescaped (scripts/Kbuild.include: make-cmd)."""
+    if path.name == f".{COMMON}.cmd" and not path.exists():
+        return ""
     try:
         line = path.read_text().partition("\n")[0]
     except OSError as error:

@@ -97,6 +97,15 @@ def module_objtool(kernel: TargetKernel) -> tuple[str, ...]:
     return objtool
 
 
+def unsealed(objtool: Sequence[str]) -> tuple[str, ...]:
+    """objtool's words for one object of a module with several, or of a module that others call.
+
+    With --ibt objtool lists the functions whose address nothing takes, and the kernel then spoils their
+    landing pads for indirect calls.  It sees one object only, and the address may be taken in another.
+    """
+    return tuple(word for word in objtool if word != "--ibt")
+
+
 def nearest_source(tree: Path, path: str) -> str | None:
     """The C source of the tree whose path is most like `path`: same file name first, then same folder."""
     name = PurePosixPath(path).name

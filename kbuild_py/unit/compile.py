@@ -32,7 +32,7 @@ from kbuild_py.kernel.kbuild import ENVIRONMENT
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.run import Completed, run
 from kbuild_py.unit.check import TranslationUnit
-from kbuild_py.unit.command import CompileCommand, module_objtool
+from kbuild_py.unit.command import CompileCommand, module_objtool, unsealed
 from kbuild_py.unit.overlay import make_overlay
 from kbuild_py.unit.patchfile import encode, shown
 
@@ -142,7 +142,7 @@ def proof_object(kernel: TargetKernel, command: CompileCommand, original: Path, 
 
 def finished_object(kernel: TargetKernel, patch_object: Path, output: Path) -> Path:
     """A copy of the patch object after the objtool that kbuild runs on a module's objects."""
-    return _objtool(kernel, module_objtool(kernel), patch_object, output)
+    return _objtool(kernel, unsealed(module_objtool(kernel)), patch_object, output)
 
 
 def _objtool(kernel: TargetKernel, words: Sequence[str], source: Path, output: Path) -> Path:

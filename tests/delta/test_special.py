@@ -15,6 +15,7 @@ from kbuild_py.elf.object import ObjectFile, Relocation, Section, Symbol
 from kbuild_py.elf.read import parse_object
 from kbuild_py.elf.write import write_object
 from kbuild_py.errors import UserError
+from kbuild_py.run import run
 from tests.delta.checker import check
 from tests.delta.compiling import compile_c, needs_gcc
 from tests.delta.processors import BY_NAME, CASES
@@ -306,3 +307,28 @@ def test_text_of_a_function_name_is_never_the_kernels(toolchain: str, tmp_path: 
     before, after = pair(toolchain, tmp_path, text, "+ 1", "+ 2")
     result = diff(before, after)
     assert isinstance(result, Delta) and [item.name for item in result.data] == ["__func__.0"]
+
+
+PADDED = """
+#include "kernel.h"
+int first(int x) { other(x); return x + 1; }
+int second(int x) { other(x); return x + 2; }
+"""
+
+
+@needs_gcc
+def test_a_table_that_follows_its_functions_keeps_to_one_that_is_shipped(tmp_path: Path) -> None:
+    """The assembler ties the whole table to `first`; the linker then joins it with another object's."""
+    flags = ("-fpatchable-function-entry=16,16", f"-I{CASES}")
+    objects = []
+    for name, text in (("before", PADDED), ("after", PADDED.replace("x + 2", "x + 3"))):
+        (tmp_path / f"{name}.c").write_text(text)
+        objects.append(compile_c(tmp_path / f"{name}.c", tmp_path / name / "unit.o", *flags))
+    result = diff(*objects)
+    assert isinstance(result, Delta) and result.object is not None, result
+    table = section(result.object, "__patchable_function_entries")
+    assert table.flags & elf.SHF_LINK_ORDER
+    assert result.object.sections[table.link].name == ".text.second"
+    (tmp_path / "output.o").write_bytes(write_object(result.object))
+    linked = [tmp_path / "joined.o", tmp_path / "output.o", tmp_path / "before" / "unit.o"]
+    run(["ld", "-r", "--allow-multiple-definition", "-o", *linked])

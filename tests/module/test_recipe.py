@@ -15,7 +15,7 @@ from kbuild_py.files import CACHE_VARIABLE, cache_folder
 from kbuild_py.kernel.kbuild import ENVIRONMENT
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.module.build import kbuild, write_module
-from kbuild_py.module.recipe import STEPS, compile_command, fill, recipe, replay
+from kbuild_py.module.recipe import COMMON, COMPILE, STEPS, compile_command, fill, recipe, replay
 from kbuild_py.run import run
 from tests.module.conftest import EXAMPLE
 from tests.projects import Throwaway, throw_away
@@ -33,6 +33,19 @@ def test_the_commands_name_no_sample_and_no_folder(debian12: TargetKernel) -> No
     assert len(commands) == len(STEPS)
     for command in commands:
         assert "sample" not in command and str(cache_folder() / "modules") not in command, command
+
+
+@pytest.mark.kernel
+def test_objtool_runs_on_each_object_where_the_kernel_runs_it_on_the_module(
+    debian12_newer: TargetKernel,
+) -> None:
+    commands = dict(zip(STEPS, recipe(debian12_newer), strict=True))
+    assert [step for step, command in commands.items() if "objtool" in command] == [COMPILE]
+    compiler, objtool = commands[COMPILE].split(" ; ")
+    assert "gcc-12 " in compiler and objtool.endswith(" @FOLDER@/@SOURCE@.o")
+    # What one object does not call through its address, another one may.
+    assert "--orc" in objtool.split() and "--ibt" not in objtool.split()
+    assert commands[COMMON]
 
 
 @pytest.mark.kernel
