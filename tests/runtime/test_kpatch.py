@@ -147,6 +147,14 @@ STEPS = (
         1,
         "two: unloaded\nno patch is loaded",
     ),
+    GuestStep(
+        "a package's second version",
+        "kpatch uninstall one; d=/usr/lib/kpatch/$(uname -r)/pack; mkdir -p $d && "
+        "cp /m/kpatch.ko $d && cp /m/kpatch-gamma.ko $d && kpatch load gamma && kpatch load --all && "
+        "kpatch unload gamma && kpatch load pack && kpatch unload --all && rm -r $d",
+        stdout="one: no longer installed for RELEASE\ngamma: applied\ngamma: unloaded\n"
+        "gamma: applied\ngamma: unloaded",
+    ),
     GuestStep("held up", SLEEPER + "kpatch load --wait 2 /m/livepatch-slow.ko", 4, contains="victim_sleep"),
     GuestStep("who holds it up", "kpatch status; kpatch status --json"),
     GuestStep("signal", "kpatch signal && kpatch status", contains="was stopped and let go"),
