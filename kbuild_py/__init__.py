@@ -5,3 +5,5 @@
 VERSION = "0.1.0"
 # The Debian package of the `kpatch` command, on which every patch's package depends.
 RUNTIME_PACKAGE = "kbuild-py-kpatch"
+# Of this version: year, month, day.
+RELEASED = (2026, 11, 25)

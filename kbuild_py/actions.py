@@ -33,7 +33,7 @@ from kbuild_py.module import build as module_build
 from kbuild_py.module import hooks, own
 from kbuild_py.module.kpatch import Code, Part, PatchedFunction, module_sources
 from kbuild_py.module.recipe import replay
-from kbuild_py.package import deb, patch, sign
+from kbuild_py.package import deb, patch, runtime, sign
 from kbuild_py.package.record import record
 from kbuild_py.progress import say
 from kbuild_py.run import show
@@ -297,6 +297,14 @@ def make_package(build: Build, output: Path, configuration: BuildConfiguration) 
     for old in output.parent.glob("*.deb"):  # of another version
         old.unlink()
     deb.build(patch.patch_package(build, target, configuration), output)
+    say(patchfile.shown(output))
+
+
+def make_runtime_package(root: Path, output: Path, configuration: BuildConfiguration) -> None:
+    """The Debian package of the `kpatch` command."""
+    for old in output.parent.glob("*.deb"):
+        old.unlink()
+    deb.build(runtime.runtime_package(root, configuration), output)
     say(patchfile.shown(output))
 
 

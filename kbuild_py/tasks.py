@@ -40,6 +40,8 @@ from kbuild_py.manifest.load import load_project as load_declared
 from kbuild_py.manifest.model import BuildConfiguration, KernelDescription, Manifest
 from kbuild_py.module.build import core_sources
 from kbuild_py.package.patch import file_name
+from kbuild_py.package.runtime import FILE_NAME as RUNTIME_FILE
+from kbuild_py.package.runtime import sources as runtime_sources
 from kbuild_py.progress import say
 from kbuild_py.reporter import Reporter
 
@@ -188,6 +190,7 @@ def project_tasks(project: Project) -> Iterator[Task]:
     yield from kernel_tasks(project)
     # From here on: packages fetched, tree prepared, image and symbols known.
     yield from core_tasks(project)
+    yield runtime_task(project)
     for build in project.builds():
         yield from build_tasks(project, build)
     yield from public_tasks(project)
@@ -235,6 +238,21 @@ def core_tasks(project: Project) -> Iterator[Task]:
             "targets": [folder / "kpatch.ko", folder / "Module.symvers"],
             "clean": [(remove, [folder])],
         }
+
+
+def runtime_task(project: Project) -> Task:
+    """The package of the `kpatch` command, which packages of patches need."""
+    root = project.root
+    output = root / "build" / "core" / RUNTIME_FILE
+    stamp = root / "build" / "core" / ".done" / "runtime-package"
+    values = (project.digest, repr(project.configuration))
+    return {
+        "basename": "_runtime",
+        "title": titled("package of the kpatch command"),
+        **stamped(stamp, values, action("make_runtime_package"), root, output, project.configuration),
+        "file_dep": [*runtime_sources(root), *sorted((root / "templates" / "package").glob("*.j2"))],
+        "targets": [output],
+    }
 
 
 def build_tasks(project: Project, build: Build) -> Iterator[Task]:
@@ -399,7 +417,10 @@ def public_tasks(project: Project) -> Iterator[Task]:
                 "name": manifest.name,
                 "doc": manifest.description,
                 "actions": None,
-                "task_dep": [f"_{last}:{build.label}" for build in builds],
+                "task_dep": [
+                    *(f"_{last}:{build.label}" for build in builds),
+                    *(["_runtime"] if basename == "package" else []),
+                ],
                 "clean": [(remove, [build.folder]) for build in builds] if basename == "build" else [],
             }
     yield {

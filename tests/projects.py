@@ -114,7 +114,7 @@ def throw_away(root: Path, manifests: Sequence[str] = ("meminfo-string",), sourc
     source: what to copy; give the first copy's root where two copies must be equal while somebody edits
     """
     ignore = shutil.ignore_patterns("__pycache__")
-    for name in ("kbuild_py", "templates", "core", "manifests/kernels"):
+    for name in ("kbuild_py", "templates", "core", "runtime", "man", "manifests/kernels"):
         shutil.copytree(source / name, root / name, ignore=ignore)
     shutil.copy(source / "dodo.py", root)
     for name in manifests:
