@@ -17,8 +17,8 @@ from kbuild_py import baseline, bench, bench_core, contract, symbols
 from kbuild_py.delta.diff import diff
 from kbuild_py.delta.model import Options, Verdicts
 from kbuild_py.elf.constants import STT_FUNC
-from kbuild_py.elf.object import ObjectFile
-from kbuild_py.elf.read import read_object
+from kbuild_py.elf.object import SHN_UNDEF, ObjectFile
+from kbuild_py.elf.read import parse_object, read_object
 from kbuild_py.elf.write import write_object
 from kbuild_py.errors import Problems, UserError
 from kbuild_py.files import read_json, write_atomic, write_json
@@ -28,16 +28,17 @@ from kbuild_py.kernel.prepare import prepare
 from kbuild_py.kernel.symbols import KernelSymbols
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.layout import Build, UnitFiles, facts_path
-from kbuild_py.manifest.model import BuildConfiguration, Hook, KernelDescription, Signing
+from kbuild_py.manifest.model import Backend, BuildConfiguration, Hook, KernelDescription, Signing
 from kbuild_py.module import build as module_build
-from kbuild_py.module import hooks, own
-from kbuild_py.module.kpatch import Code, Part, PatchedFunction, module_sources
+from kbuild_py.module import hooks, kpatch, livepatch, own
+from kbuild_py.module.late import with_late_relocations
 from kbuild_py.module.recipe import replay
 from kbuild_py.package import deb, patch, runtime, sign
 from kbuild_py.package.record import record
 from kbuild_py.progress import say
 from kbuild_py.run import show
 from kbuild_py.unit import check, command, compile, patchfile
+from kbuild_py.vm.livepatch import livepatch_guest
 from kbuild_py.vm.verify import verify, verify_guest
 
 
@@ -65,6 +66,8 @@ def build_core(root: Path, kernel: KernelDescription, signing: Signing | None) -
 def make_sources(build: Build) -> None:
     """01-sources: the kernel's tree without and with the patch, and kbuild's command for each file."""
     target = _target(build)
+    if Backend.LIVEPATCH in build.manifest.backends:
+        livepatch.check_kernel(config.parse(target.config.read_text()), build.kernel.name)
     units = check.check_patches(target, build.manifest.patches)
     for unit in units:
         for note in unit.source.notes:
@@ -163,12 +166,13 @@ def check_contract(build: Build) -> None:
     write_json(build.contract, [asdict(item) for item in replaced])
 
 
-def build_patch_module(build: Build, signing: Signing | None) -> None:
+def build_patch_module(build: Build, backend: Backend, signing: Signing | None) -> None:
     """05-module and the module itself: objtool, references, sources, kbuild, signature."""
-    target = _target(build)
+    target, files = _target(build), build.on(backend)
+    for_core = backend is Backend.KPATCH
     functions = [contract.Replacement.from_json(item) for item in read_json(build.contract)]
     names = KernelSymbols.load(target.symbols)
-    exports = {**_exports(target), **_read_exports(build.core_symbols)}
+    exports = {**_exports(target), **(_read_exports(build.core_symbols) if for_core else {})}
     own_objects = {own.shown_name(path): read_object(build.source_object(path)) for path in build.c_sources}
     hooks.check_names(own_objects, names)
     accounts = {unit.source: read_json(unit.delta) for unit in build.units}
@@ -181,13 +185,63 @@ def build_patch_module(build: Build, signing: Signing | None) -> None:
         symbols.Unit(name, obj, frozenset(), {}, (), _symbols(called, name), frozenset({"__this_module"}))
         for name, obj in own_objects.items()
     ]
-    bound, references = symbols.resolve(units, exports, names, _init_range(names))
+    if not for_core:
+        # Defined by patch.c.
+        units = [replace(unit, linked=unit.linked | set(livepatch.SHADOW)) for unit in units]
+    bound, references = symbols.resolve(units, exports, names, _init_range(names), late=not for_core)
     new_names = {unit.source: unit.new_names for unit in bound}
     # Two files may have the same flat name: kernel/sched/clock.c and kernel/sched_clock.c.
     objects = {
         f"{number}_{_flat(unit.source)}.o": write_object(unit.object) for number, unit in enumerate(bound, 1)
     }
+    patched = _patched_functions(build, target, names, functions, new_names)
+    hooked = [replace(hook, symbol=new_names[hook.source][hook.symbol]) for hook in called]
+    about = {
+        "name": build.manifest.patch_name,
+        "description": build.manifest.description,
+        "release": target.release,
+        "version": target.version,
+        "build_id": target.build_id,
+    }
+    if for_core:
+        texts = kpatch.module_sources(
+            **about, functions=patched, references=references, hooks=hooked, objects=list(objects)
+        )
+    else:
+        used = {
+            symbol.name for unit in bound for symbol in unit.object.symbols if symbol.section == SHN_UNDEF
+        }
+        shadow = [name for name in livepatch.SHADOW if name in used]
+        texts = livepatch.module_sources(
+            **about, functions=patched, hooks=hooked, shadow=shadow, objects=list(objects)
+        )
+        for note in livepatch.notes(patched):
+            say(note)
+    texts["kpatch.h"] = build.core_header.read_text()
+    module_build.write_module(files.module_folder, texts.items(), objects.items())
+    write_json(files.module_folder / "references.json", [asdict(item) for item in references])
+    extra = build.core_symbols if for_core else files.module_folder / "no.symvers"
+    if not for_core:
+        write_atomic(extra, "")
+    made = replay(target, files.module_folder, files.module_name, list(objects), extra).read_bytes()
+    if not for_core:
+        made = write_object(with_late_relocations(parse_object(made, files.module.name)))
+    write_atomic(files.module, made)
+    if signing:
+        sign.sign(target, signing, files.module)
+    does = [f"replaces {', '.join(item.name for item in functions)}"] if functions else []
+    does += [f"{hook.kind.value} runs {hook.symbol}" for hook in called]
+    say(f"{patchfile.shown(files.module)}: {'; '.join(does)}")
 
+
+def _patched_functions(
+    build: Build,
+    target: TargetKernel,
+    names: KernelSymbols,
+    functions: Iterable[contract.Replacement],
+    new_names: Mapping[str, Mapping[str, str]],
+) -> list[kpatch.PatchedFunction]:
+    """What the module says of each function that it replaces."""
     image = KernelImage.load(target.vmlinux)
     proofs = [baseline.Proof.from_json(read_json(unit.proof)) for unit in build.units]
     # What the proof compared, by address.
@@ -197,44 +251,25 @@ def build_patch_module(build: Build, signing: Signing | None) -> None:
     def position(name: str, address: int) -> int:
         return names.sympos(name, address)
 
-    def code(address: int, size: int) -> Code:
-        return Code(image.read(address, size), spans[address])
+    def code(address: int, size: int) -> kpatch.Code:
+        return kpatch.Code(image.read(address, size), spans[address])
 
-    texts = module_sources(
-        name=build.manifest.patch_name,
-        description=build.manifest.description,
-        release=target.release,
-        version=target.version,
-        build_id=target.build_id,
-        functions=[
-            PatchedFunction(
-                item.name,
-                position(item.name, item.address),
-                item.address,
-                item.size,
-                code(item.address, item.size),
-                tuple(
-                    Part(name, position(name, at), at, size, code(at, size)) for name, at, size in item.parts
-                ),
-                new_names[item.source][item.name],
-                item.force_unsafe,
-            )
-            for item in functions
-        ],
-        references=references,
-        hooks=[replace(hook, symbol=new_names[hook.source][hook.symbol]) for hook in called],
-        objects=list(objects),
-    )
-    texts["kpatch.h"] = build.core_header.read_text()
-    module_build.write_module(build.module_folder, texts.items(), objects.items())
-    write_json(build.module_folder / "references.json", [asdict(item) for item in references])
-    made = replay(target, build.module_folder, build.module_name, list(objects), build.core_symbols)
-    write_atomic(build.module, made.read_bytes())
-    if signing:
-        sign.sign(target, signing, build.module)
-    does = [f"replaces {', '.join(item.name for item in functions)}"] if functions else []
-    does += [f"{hook.kind.value} runs {hook.symbol}" for hook in called]
-    say(f"{patchfile.shown(build.module)}: {'; '.join(does)}")
+    return [
+        kpatch.PatchedFunction(
+            item.name,
+            position(item.name, item.address),
+            item.address,
+            item.size,
+            code(item.address, item.size),
+            tuple(
+                kpatch.Part(name, position(name, at), at, size, code(at, size))
+                for name, at, size in item.parts
+            ),
+            new_names[item.source][item.name],
+            item.force_unsafe,
+        )
+        for item in functions
+    ]
 
 
 def _exports(target: TargetKernel) -> Mapping[str, symbols.Export]:
@@ -308,11 +343,14 @@ def make_runtime_package(root: Path, output: Path, configuration: BuildConfigura
     say(patchfile.shown(output))
 
 
-def verify_module(build: Build) -> None:
+def verify_module(build: Build, backend: Backend) -> None:
     """06-vm: the manifest's checks in the stock kernel, before load, after load, after unload."""
-    target = _target(build)
-    guest = verify_guest(build.manifest.checks, build.core_module, build.module)
-    verify(target.boot_image, guest, build.boot_report.parent, patchfile.shown(build.manifest.path))
+    target, files, checks = _target(build), build.on(backend), build.manifest.checks
+    if backend is Backend.KPATCH:
+        guest = verify_guest(checks, build.core_module, files.module)
+    else:
+        guest = livepatch_guest(checks, files.module)
+    verify(target.boot_image, guest, files.boot_report.parent, patchfile.shown(build.manifest.path))
 
 
 def run_tests(root: Path) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from kbuild_py.kernel.prepare import workshop
-from kbuild_py.manifest.model import KernelDescription, Manifest
+from kbuild_py.manifest.model import Backend, KernelDescription, Manifest
 from kbuild_py.unit import patchfile
 
 
@@ -119,22 +119,13 @@ class Build:
     def contract(self) -> Path:
         return self.folder / "04-delta" / "contract.json"
 
-    @property
-    def module_folder(self) -> Path:
-        return self.folder / "05-module"
-
-    @property
-    def module_name(self) -> str:
-        return f"kpatch-{self.manifest.patch_name}"
-
-    @property
-    def module(self) -> Path:
-        return self.folder / f"{self.module_name}.ko"
+    def on(self, backend: Backend) -> BackendFiles:
+        return BackendFiles(self, backend)
 
     @property
     def modules(self) -> tuple[Path, ...]:
         """The patch modules, one for each backend."""
-        return (self.module,)
+        return tuple(self.on(backend).module for backend in self.manifest.backends)
 
     @property
     def record(self) -> Path:
@@ -156,9 +147,41 @@ class Build:
     def core_header(self) -> Path:
         return self.root / "core" / "kpatch.h"
 
+
+@dataclass(frozen=True)
+class BackendFiles:
+    """Where the files of one backend's module lie; all stages before are the same for every backend."""
+
+    build: Build
+    backend: Backend
+
+    @property
+    def suffix(self) -> str:
+        """What stages and their folders are called after, for all but the default backend."""
+        return "" if self.backend is Backend.KPATCH else f"-{self.backend.value}"
+
+    def task(self, stage: str) -> str:
+        """The name of a stage's task, without the underscore."""
+        return f"{stage}{self.suffix}:{self.build.label}"
+
+    def _stage(self, name: str) -> Path:
+        return self.build.folder / f"{name}{self.suffix}"
+
+    @property
+    def module_folder(self) -> Path:
+        return self._stage("05-module")
+
+    @property
+    def module_name(self) -> str:
+        return f"{self.backend.value}-{self.build.manifest.patch_name}"
+
+    @property
+    def module(self) -> Path:
+        return self.build.folder / f"{self.module_name}.ko"
+
     @property
     def boot_report(self) -> Path:
-        return self.folder / "06-vm" / "report.json"
+        return self._stage("06-vm") / "report.json"
 
 
 def facts_path(kernel: KernelDescription) -> Path:

@@ -12,6 +12,9 @@ Per-CPU symbols are offsets that KASLR does not move; they have an anchor of the
 hold for one image only, which is why the core compares the build ID before anything else, and every symbol
 that kallsyms lists once more by name and position.
 
+The kernel's livepatch has a way of its own: symbols that are looked up by name and position while the module
+is loaded (`LateSymbols`, module/late.py).  A module for it has anchors only for what kallsyms does not list.
+
 Where an address comes from, in this order: a static symbol from the baseline proof (the address that the
 shipped code of this very translation unit uses), a global one from the image's symbols.
 
@@ -41,8 +44,10 @@ DATA_PREFIXES = (".data", ".rodata", ".bss")
 # their symbols, and for one of these names the assembler would take its own thing.
 OF_PATCH_C = re.compile(
     r"(code|spans|parts_of|vmlinux)_\w+|no_object|objects|build_id|patch|replace|patch_init|patch_exit"
-    r"|init_module|cleanup_module"
+    r"|init_module|cleanup_module|notes_begin|notes_end|check_kernel"
 )
+# How a livepatch module names a symbol that is not exported (Documentation/livepatch/module-elf-format.rst).
+LATE_PREFIX = ".klp.sym."
 
 
 class SymbolTable(Protocol):
@@ -157,15 +162,30 @@ class Anchors:
         return Reference(name, sympos, address, anchor.name, address - anchor.address)
 
 
+class LateSymbols(Anchors):
+    """Reaches what kallsyms lists through symbols that the kernel's livepatch resolves."""
+
+    def reach(self, name: str, address: int) -> Reference:
+        """The way to `address`, which the image calls `name`."""
+        try:
+            sympos = self._symbols.sympos(name, address)
+        except LookupError:
+            return super().reach(name, address)
+        return Reference(name, sympos, address, f"{LATE_PREFIX}vmlinux.{name},{sympos}", 0)
+
+
 def resolve(
     units: Sequence[Unit],
     exports: Mapping[str, Export],
     symbols: SymbolTable,
     init_range: tuple[int, int] = (0, 0),
+    *,
+    late: bool = False,
 ) -> tuple[tuple[Resolved, ...], tuple[Reference, ...]]:
     """Bind every undefined symbol of all units, and give changed functions names that can be linked.
 
-    init_range: addresses of the image that are freed after boot.
+    init_range: addresses of the image that are freed after boot
+    late:       the module is for the kernel's livepatch, which looks symbols up
     Raises `UserError` with all symbols that cannot be reached.
     """
     problems = Problems()
@@ -177,7 +197,7 @@ def resolve(
         for symbol in unit.object.symbols
         if symbol.section != SHN_UNDEF and symbol.bind != STB_LOCAL
     }
-    anchors = Anchors(exports, symbols, avoid=defined | changed)
+    anchors = (LateSymbols if late else Anchors)(exports, symbols, avoid=defined | changed)
     references: dict[tuple[str, int], Reference] = {}
     bound = []
     for unit in units:
@@ -290,7 +310,9 @@ def _bind(
         if index is None or index in reached:
             index = len(symbols)
             anchor_index[reference.anchor] = index
-            symbols.append(Symbol(index, reference.anchor, 0, 0, STT_NOTYPE, STB_GLOBAL, 0, SHN_UNDEF))
+            # Weak: modpost must not miss a late symbol, which it has not heard of.
+            bind = STB_WEAK if reference.anchor.startswith(LATE_PREFIX) else STB_GLOBAL
+            symbols.append(Symbol(index, reference.anchor, 0, 0, STT_NOTYPE, bind, 0, SHN_UNDEF))
         return replace(relocation, symbol=index, addend=addend + reference.distance)
 
     sections = []

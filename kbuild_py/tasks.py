@@ -37,7 +37,7 @@ from kbuild_py.kernel.prepare import prepared
 from kbuild_py.layout import Build, facts_path
 from kbuild_py.manifest.configuration import load_configuration
 from kbuild_py.manifest.load import load_project as load_declared
-from kbuild_py.manifest.model import BuildConfiguration, KernelDescription, Manifest
+from kbuild_py.manifest.model import Backend, BuildConfiguration, KernelDescription, Manifest
 from kbuild_py.module.build import core_sources
 from kbuild_py.package.patch import file_name
 from kbuild_py.package.runtime import FILE_NAME as RUNTIME_FILE
@@ -256,7 +256,10 @@ def runtime_task(project: Project) -> Task:
 
 
 def build_tasks(project: Project, build: Build) -> Iterator[Task]:
-    """One manifest for one kernel: six stages, each a folder, then what leaves the build."""
+    """One manifest for one kernel: six stages, each a folder, then what leaves the build.
+
+    The module and its boot are there once for each backend.
+    """
 
     def stage(name: str, what: str, does: str, *arguments: Any, says: object = None, **keys: Any) -> Task:
         """says: what the action reads of the manifest."""
@@ -334,25 +337,30 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
     called = [(hook.kind, hook.function) for hook in manifest.hooks]
     objects = [build.unit(source).patch_object for source in build.sources]
     objects += [build.source_object(path) for path in build.c_sources]
-    yield stage(
-        f"module:{build.label}",
-        "build the patch module",
-        "build_patch_module",
-        signing,
-        says=(manifest.patch_name, manifest.description, manifest.consistency, called, signing),
-        file_dep=[
-            kernel_facts,
-            build.contract,
-            build.core_symbols,
-            build.core_header,
-            *sorted(templates.glob("*.j2")),
-            *proofs,
-            *deltas,
-            *objects,
-            *(signing.files if signing else ()),
-        ],
-        targets=[build.module],
-    )
+    for backend in manifest.backends:
+        files = build.on(backend)
+        with_core = backend is Backend.KPATCH
+        on = "" if with_core else f" ({backend.value})"
+        yield stage(
+            files.task("module"),
+            f"build the patch module{on}",
+            "build_patch_module",
+            backend,
+            signing,
+            says=(manifest.patch_name, manifest.description, manifest.consistency, called, backend, signing),
+            file_dep=[
+                kernel_facts,
+                build.contract,
+                *([build.core_symbols] if with_core else []),
+                build.core_header,
+                *sorted(templates.glob("*.j2")),
+                *proofs,
+                *deltas,
+                *objects,
+                *(signing.files if signing else ()),
+            ],
+            targets=[files.module],
+        )
     yield stage(
         f"record:{build.label}",
         "write the build's record",
@@ -387,14 +395,23 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
         ],
         targets=[package],
     )
-    yield stage(
-        f"verify:{build.label}",
-        "boot the kernel, load, check, unload",
-        "verify_module",
-        says=manifest.checks,
-        file_dep=[kernel_facts, build.core_module, build.module, *sorted(templates.glob("*.sh"))],
-        targets=[build.boot_report],
-    )
+    for backend in manifest.backends:
+        files = build.on(backend)
+        on = "" if backend is Backend.KPATCH else f" ({backend.value})"
+        yield stage(
+            files.task("verify"),
+            f"boot the kernel, load, check, unload{on}",
+            "verify_module",
+            backend,
+            says=manifest.checks,
+            file_dep=[
+                kernel_facts,
+                *([build.core_module] if backend is Backend.KPATCH else []),
+                files.module,
+                *sorted(templates.glob("*.sh")),
+            ],
+            targets=[files.boot_report],
+        )
 
 
 def public_tasks(project: Project) -> Iterator[Task]:
@@ -418,7 +435,7 @@ def public_tasks(project: Project) -> Iterator[Task]:
                 "doc": manifest.description,
                 "actions": None,
                 "task_dep": [
-                    *(f"_{last}:{build.label}" for build in builds),
+                    *(f"_{task}" for build in builds for task in last_tasks(build, last)),
                     *(["_runtime"] if basename == "package" else []),
                 ],
                 "clean": [(remove, [build.folder]) for build in builds] if basename == "build" else [],
@@ -435,6 +452,13 @@ def public_tasks(project: Project) -> Iterator[Task]:
             "doc": "print how long builds take, and how long a switch stops the kernel",
             "actions": [(refusing(action("run_bench")), [project.root, small])],
         }
+
+
+def last_tasks(build: Build, stage: str) -> Sequence[str]:
+    """The tasks of a build's stage, one for each backend where each has its own."""
+    if stage not in ("module", "verify"):
+        return [f"{stage}:{build.label}"]
+    return [build.on(backend).task(stage) for backend in build.manifest.backends]
 
 
 def used_kernels(project: Project) -> list[KernelDescription]:

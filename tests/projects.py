@@ -108,10 +108,13 @@ class Throwaway:
         (folder / "manifest.yaml").write_text(text + checks)
 
 
-def throw_away(root: Path, manifests: Sequence[str] = ("meminfo-string",), source: Path = TOP) -> Throwaway:
+def throw_away(
+    root: Path, manifests: Sequence[str] = ("meminfo-string",), source: Path = TOP, *, both: bool = False
+) -> Throwaway:
     """A copy of this project at `root`, with these of its manifests, each for one kernel only.
 
     source: what to copy; give the first copy's root where two copies must be equal while somebody edits
+    both:   for the backends that the manifests name, and not for the core only
     """
     ignore = shutil.ignore_patterns("__pycache__")
     for name in ("kbuild_py", "templates", "core", "runtime", "man", "manifests/kernels"):
@@ -122,7 +125,11 @@ def throw_away(root: Path, manifests: Sequence[str] = ("meminfo-string",), sourc
         path = root / "manifests" / name / "manifest.yaml"
         lines = path.read_text().splitlines(keepends=True)
         path.write_text(
-            "".join(f"kernels: [{KERNEL}]\n" if line.startswith("kernels:") else line for line in lines)
+            "".join(
+                f"kernels: [{KERNEL}]\n" if line.startswith("kernels:") else line
+                for line in lines
+                if both or not line.startswith("backend:")
+            )
         )
     return Throwaway(root)
 

@@ -34,7 +34,7 @@ def manifest(*functions: Function | str) -> Manifest:
     )
     objects = (PatchedObject("vmlinux", declared if functions else None, "m.yaml:8:3"),)
     here = Path("/p/manifests/m")
-    return Manifest("m", "d", here / "manifest.yaml", here, (here / "m.patch",), ("k",), Backend.KPATCH,
+    return Manifest("m", "d", here / "manifest.yaml", here, (here / "m.patch",), ("k",), (Backend.KPATCH,),
                     Consistency.ATOMIC, objects, ())  # fmt: skip
 
 

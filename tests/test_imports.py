@@ -45,6 +45,13 @@ PURE = {
         "kbuild_py.module.render",
         "kbuild_py.module.hooks",
     ),
+    "kbuild_py.module.livepatch": (
+        "kbuild_py.errors",
+        "kbuild_py.module.hooks",
+        "kbuild_py.module.kpatch",
+        "kbuild_py.module.render",
+    ),
+    "kbuild_py.module.late": ("kbuild_py.elf", "kbuild_py.symbols"),
 }
 # Libraries that touch disk, clock, environment or processes.
 IMPURE = {

@@ -270,7 +270,7 @@ def test_a_refused_manifest_does_not_stop_others(project: Throwaway, debian12: T
         (f"patch: {NAME}.patch", "patch: missing.patch", "manifest.yaml:5:8"),
         (f"kernels: [{KERNEL}]", "kernels: [debian-13]", "manifest.yaml:6:11"),
         ("- meminfo_proc_show", "- 9lives", "manifest.yaml:12:9"),
-        ("consistency: per-task", "backend: livepatch", "manifest.yaml:8:10"),
+        ("consistency: per-task", "backend: livepatch", "manifest.yaml:8:10"),  # needs consistency: per-task
     ],
 )
 def test_a_broken_manifest(project: Throwaway, old: str, new: str, place: str) -> None:

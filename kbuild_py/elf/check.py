@@ -33,7 +33,7 @@ def check_object(obj: ObjectFile) -> None:
         if section.type in (elf.SHT_NULL, elf.SHT_NOBITS):
             problems.add(_at(obj, section), "relocations apply to a section without bytes")
             continue
-        size = _unpacked_size(obj, section)
+        size = _unpacked_size(obj, obj.sections[section.info] if section.type == elf.SHT_RELA else section)
         for relocation in section.relocations:
             kind = types.get(relocation.type)
             if kind is None and arch.complete:

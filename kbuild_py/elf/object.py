@@ -38,6 +38,8 @@ class Section:
     Relocation sections (SHT_RELA), the symbol table, its strings and the section names do not appear as
     sections of their own: relocations hang on the section they apply to, and the writer makes the tables
     anew.  Their entries in `ObjectFile.sections` are placeholders: SHT_NULL, no name, no data.
+    One relocation section is a section all the same, and only written, never read: that of a livepatch module
+    (SHF_RELA_LIVEPATCH).  `info` is the section that it applies to; it has relocations, and no data.
     A section group (SHT_GROUP) keeps its data (a flag word, then the indices of its member sections,
     without relocation tables) and names its signature symbol's index in `info`.
     """

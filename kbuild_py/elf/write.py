@@ -51,7 +51,7 @@ def normalise(obj: ObjectFile) -> ObjectFile:
         if section.index in section_map and section.index:
             moved = _moved(obj, section, section_map, symbol_map)
             sections[moved.index] = moved
-            count = max(count, moved.index + (2 if moved.relocations else 1))
+            count = max(count, moved.index + (2 if _has_table(moved) else 1))
     tables = 4 if _needs_wide_indices(symbols) else 3
     sections += [NULL_SECTION] * (count + tables - len(sections))
     numbered = tuple(
@@ -68,8 +68,13 @@ def _section_map(obj: ObjectFile) -> dict[int, int]:
     for section in obj.sections[1:]:
         if section.type != elf.SHT_NULL:
             result[section.index] = following
-            following += 2 if section.relocations else 1
+            following += 2 if _has_table(section) else 1
     return result
+
+
+def _has_table(section: Section) -> bool:
+    """A section with relocations is followed by their table, but for one that is such a table itself."""
+    return bool(section.relocations) and section.type != elf.SHT_RELA
 
 
 def _needs_wide_indices(symbols: tuple[Symbol, ...]) -> bool:
@@ -159,7 +164,7 @@ def write_object(obj: ObjectFile) -> bytes:
         if section.index and section.type == elf.SHT_NULL:
             continue  # the place of a relocation table, which its section has filled
         entries.append(_entry(section, order, symtab_index, grouped))
-        if section.relocations:
+        if _has_table(section):
             entries.append(_rela_entry(section, order, symtab_index, grouped))
     entries += _symbol_entries(obj, order, symtab_index, wide)
     return _layout(obj, order, entries)
@@ -168,7 +173,7 @@ def write_object(obj: ObjectFile) -> bytes:
 def _grouped(obj: ObjectFile) -> dict[int, bool]:
     """Index of each member of a section group -> whether it has a relocation table, a member as well."""
     return {
-        member: bool(obj.sections[member].relocations)
+        member: _has_table(obj.sections[member])
         for section in obj.sections
         if section.type == elf.SHT_GROUP
         for member in group_members(obj, section)
@@ -184,6 +189,8 @@ def _entry(section: Section, order: str, symtab_index: int, grouped: dict[int, b
             word for member in members for word in ((member, member + 1) if grouped[member] else (member,))
         ]
         content = struct.pack(f"{order}{1 + len(words)}I", flag, *words)
+    elif section.type == elf.SHT_RELA:
+        content, link = _rela_content(section, order), symtab_index
     size = section.size if section.type == elf.SHT_NOBITS else len(content)
     return _Entry(
         section.name,
@@ -199,12 +206,7 @@ def _entry(section: Section, order: str, symtab_index: int, grouped: dict[int, b
 
 
 def _rela_entry(section: Section, order: str, symtab_index: int, grouped: dict[int, bool]) -> _Entry:
-    pack = struct.Struct(order + RELA_ENTRY).pack
-    if order == "<":
-        rows = [pack(item.offset, item.type, item.symbol, item.addend) for item in section.relocations]
-    else:
-        rows = [pack(item.offset, item.symbol, item.type, item.addend) for item in section.relocations]
-    content = b"".join(rows)
+    content = _rela_content(section, order)
     flags = elf.SHF_INFO_LINK | (elf.SHF_GROUP if section.index in grouped else 0)
     return _Entry(
         f".rela{section.name}",
@@ -217,6 +219,16 @@ def _rela_entry(section: Section, order: str, symtab_index: int, grouped: dict[i
         8,
         struct.calcsize(order + RELA_ENTRY),
     )
+
+
+def _rela_content(section: Section, order: str) -> bytes:
+    """The entries of the table of a section's relocations."""
+    pack = struct.Struct(order + RELA_ENTRY).pack
+    if order == "<":
+        rows = [pack(item.offset, item.type, item.symbol, item.addend) for item in section.relocations]
+    else:
+        rows = [pack(item.offset, item.symbol, item.type, item.addend) for item in section.relocations]
+    return b"".join(rows)
 
 
 def _symbol_entries(obj: ObjectFile, order: str, symtab_index: int, wide: bool) -> list[_Entry]:

@@ -31,6 +31,7 @@ END = r"$(?!\n)"
 # A module's name, its NUL included, has 56 bytes on 64-bit kernels (MODULE_NAME_LEN); ours is kpatch_NAME.
 MODULE_NAME_LEN = 56
 NAME_LENGTH = MODULE_NAME_LEN - 1 - len("kpatch_")
+LIVEPATCH_NAME_LENGTH = MODULE_NAME_LEN - 1 - len("livepatch_")
 
 MANIFEST_NAME = rf"^[a-z][a-z0-9-]*{END}"
 KERNEL_NAME = rf"^[a-z0-9][a-z0-9.-]*{END}"
@@ -231,7 +232,8 @@ MANIFEST = Format(
                     max_length=NAME_LENGTH,
                     forbidden=("core", "kernels", "schema"),  # folders of ours in build/ and manifests/
                 ),
-                "The patch's name: the manifest's folder has the same, and the module is `kpatch-NAME.ko`.",
+                "The patch's name: the manifest's folder has the same, and the module is `kpatch-NAME.ko`, "
+                "or `livepatch-NAME.ko` (then at most 45 characters).",
                 required=True,
                 example="meminfo-string",
             ),
@@ -293,8 +295,16 @@ MANIFEST = Format(
             ),
             Field(
                 "backend",
-                Word(("kpatch",), "be kpatch; livepatch comes with a later version"),
-                "Which kernel side applies the patch: `kpatch` is this project's core module.",
+                Either(
+                    (
+                        Word(("kpatch", "livepatch"), "be kpatch or livepatch"),
+                        ListOf(Word(("kpatch", "livepatch"), "be kpatch or livepatch"), unique=True),
+                    ),
+                    "be kpatch, livepatch, or a list of both",
+                ),
+                "Which kernel side applies the patch: `kpatch` is this project's core module, `livepatch` "
+                "the kernel's own, which needs `consistency: per-task`. With `[kpatch, livepatch]` there is "
+                "a module for each, and either of them may be loaded.",
                 default="kpatch",
                 example="kpatch",
             ),

@@ -184,6 +184,7 @@ def _load_manifest(path: Path, root: Path) -> Manifest:
     _check_kernel_names(document, root)
     _check_version(document)
     _check_functions(document)
+    _check_backends(document)
     hooks.check(document)
     document.raise_if_wrong()
     return _manifest(document, path)
@@ -236,6 +237,27 @@ def _check_kernel_names(document: Document, root: Path) -> None:
             document.wrong(("kernels", index), cause, remedy)
 
 
+def _check_backends(document: Document) -> None:
+    """What the kernel's livepatch cannot do for any patch."""
+    if not document.sound("backend"):
+        return
+    if Backend.LIVEPATCH not in _backends(document.value("backend")):
+        return
+    said = document.has("consistency")
+    path: KeyPath = ("consistency",) if said else ("backend",)
+    if not said or (document.sound(*path) and document.value(*path) == Consistency.ATOMIC.value):
+        cause = (
+            f"consistency is atomic{'' if said else ' where nothing is said'}, and livepatch is per task: "
+            "for a while some tasks run old functions and others new ones"
+        )
+        remedy = "write consistency: per-task if that is safe for this patch, else backend: kpatch"
+        document.wrong(path, cause, remedy)
+    if document.sound("name") and len(document.value("name")) > fields.LIVEPATCH_NAME_LENGTH:
+        cause = f"the module would be livepatch-{document.value('name')}, a name too long for the kernel"
+        remedy = f"with livepatch a name has at most {fields.LIVEPATCH_NAME_LENGTH} characters"
+        document.wrong(("name",), cause, remedy)
+
+
 def _check_functions(document: Document) -> None:
     """A function stands in a list once; the same name twice needs two different source files."""
     for name in document.value("objects") if document.has("objects", "vmlinux") else ():
@@ -283,13 +305,19 @@ def _manifest(document: Document, path: Path) -> Manifest:
         folder=folder,
         patches=tuple(folder / patch for patch in patches),
         kernels=tuple(content["kernels"]),
-        backend=Backend(content.get("backend", fields.MANIFEST.top.default("backend"))),
+        backends=_backends(content.get("backend", fields.MANIFEST.top.default("backend"))),
         consistency=Consistency(content.get("consistency", fields.MANIFEST.top.default("consistency"))),
         objects=tuple(_object(document, name) for name in content["objects"]),
         checks=tuple(_checks(document)),
         sources=tuple(folder / source for source in content.get("sources", ())),
         version=content.get("version", fields.MANIFEST.top.default("version")),
     )
+
+
+def _backends(given: str | list[str]) -> tuple[Backend, ...]:
+    """The backends that are named, in the order of `Backend`."""
+    names = [given] if isinstance(given, str) else given
+    return tuple(backend for backend in Backend if backend.value in names)
 
 
 def _object(document: Document, name: str) -> PatchedObject:

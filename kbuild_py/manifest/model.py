@@ -111,6 +111,7 @@ class Manifest:
     patches: in the order in which they are applied; may be none where there are sources
     sources: C files and headers of the patch module
     version: counts the releases of this patch, from 1
+    backends: one module for each, in this order
     """
 
     name: str
@@ -119,7 +120,7 @@ class Manifest:
     folder: Path
     patches: tuple[Path, ...]
     kernels: tuple[str, ...]
-    backend: Backend
+    backends: tuple[Backend, ...]
     consistency: Consistency
     objects: tuple[PatchedObject, ...]
     checks: tuple[Check, ...]

@@ -86,6 +86,7 @@ def module_sources(
             "description": c_text(description),
             "release": release,
             "version": version,
+            "build_id_text": build_id,
             "build_id": [f"0x{byte:02x}" for byte in bytes.fromhex(build_id)],
             "functions": functions,
             "references": listed,
@@ -93,4 +94,9 @@ def module_sources(
             "anchors": sorted({reference.anchor for reference in listed}),
         },
     )
-    return {"patch.c": source, "Kbuild": render("Kbuild.j2", {"name": name, "objects": objects})}
+    return {"patch.c": source, "Kbuild": kbuild_file(f"kpatch-{name}", name, objects)}
+
+
+def kbuild_file(module: str, name: str, objects: Sequence[str]) -> str:
+    """The Kbuild file for `module`, of the patch `name`."""
+    return render("Kbuild.j2", {"module": module, "name": name, "objects": objects})

@@ -37,7 +37,7 @@ COMPLAINTS = (
     "unchecked MSR access",
     "Unknown symbol",
     "disagrees about version of symbol",
-    "<[0-3]>.*kpatch",
+    "<[0-3]>.*(kpatch|livepatch)",
 )
 
 

@@ -12,7 +12,7 @@ void mount_age_begin(void *mnt);
 void mount_age_end(void *mnt);
 void mount_age_show(struct seq_file *m, void *mnt);
 
-/* How many there are: /sys/module/kpatch_mount_age/parameters/known */
+/* How many there are: /sys/module/kpatch_mount_age/parameters/known (or livepatch_) */
 static atomic_t known = ATOMIC_INIT(0);
 module_param_named(known, known.counter, int, 0444);
 

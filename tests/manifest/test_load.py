@@ -77,7 +77,7 @@ def test_every_key_becomes_its_value(tmp_path: Path) -> None:
         folder=folder,
         patches=(folder / "probe.patch", folder / "sub/two.patch"),
         kernels=("stock",),
-        backend=Backend.KPATCH,
+        backends=(Backend.KPATCH,),
         consistency=Consistency.PER_TASK,
         objects=(
             PatchedObject(
@@ -110,7 +110,7 @@ def test_defaults_and_auto(tmp_path: Path) -> None:
     path = make_project(tmp_path)
     path.write_text(MANIFEST.replace("[meminfo_proc_show]", "auto"))
     manifest = load_manifest(path)
-    assert (manifest.backend, manifest.consistency) == (Backend.KPATCH, Consistency.ATOMIC)
+    assert (manifest.backends, manifest.consistency) == ((Backend.KPATCH,), Consistency.ATOMIC)
     assert manifest.objects[0].functions is None
     assert manifest.checks == ()
 

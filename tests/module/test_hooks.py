@@ -26,7 +26,7 @@ def manifest(*hooks: tuple[HookKind, str], consistency: Consistency = Consistenc
     named = tuple(Hook(kind, name, f"m.yaml:{row}:9") for row, (kind, name) in enumerate(hooks, 11))
     vmlinux = PatchedObject("vmlinux", (), "m.yaml:8:3", named)
     here = Path("/p/manifests/m")
-    return Manifest("m", "d", here / "manifest.yaml", here, (), ("k",), Backend.KPATCH, consistency,
+    return Manifest("m", "d", here / "manifest.yaml", here, (), ("k",), (Backend.KPATCH,), consistency,
                     (vmlinux,), (), (here / "hooks.c",))  # fmt: skip
 
 

@@ -133,3 +133,5 @@ module_exit(patch_exit);
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("Says \"* /\" and \\");
 MODULE_INFO(kpatch, "hooks");
+MODULE_INFO(kpatch_release, "6.1.0-50-amd64");
+MODULE_INFO(kpatch_build_id, "06f8bde30046985060c60820f7a11515a33afb06");
