@@ -252,10 +252,13 @@ def _check_backends(document: Document) -> None:
         )
         remedy = "write consistency: per-task if that is safe for this patch, else backend: kpatch"
         document.wrong(path, cause, remedy)
-    if document.sound("name") and len(document.value("name")) > fields.LIVEPATCH_NAME_LENGTH:
-        cause = f"the module would be livepatch-{document.value('name')}, a name too long for the kernel"
-        remedy = f"with livepatch a name has at most {fields.LIVEPATCH_NAME_LENGTH} characters"
-        document.wrong(("name",), cause, remedy)
+    if document.sound("name"):
+        counted = document.sound("version") and document.value("version") != 1
+        name = document.value("name") + (f"-{document.value('version')}" if counted else "")
+        if len(name) > fields.LIVEPATCH_NAME_LENGTH:
+            cause = f"the module would be livepatch-{name}, a name too long for the kernel"
+            remedy = f"with livepatch a patch's name has at most {fields.LIVEPATCH_NAME_LENGTH} characters"
+            document.wrong(("name",), cause, remedy)
 
 
 def _check_functions(document: Document) -> None:

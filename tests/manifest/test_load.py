@@ -357,3 +357,26 @@ def test_two_patches_of_one_name_in_the_kernel(tmp_path: Path) -> None:
     path.write_text(text.replace("name: probe", "name: probe\nversion: 2"))
     with pytest.raises(UserError, match="its patch is called probe-2 in the kernel, like version 2 of probe"):
         load_manifests(tmp_path)
+
+
+def test_backends(tmp_path: Path) -> None:
+    path = make_project(tmp_path)
+    given = "backend: [livepatch, kpatch]\nconsistency: per-task\nkernels:"
+    path.write_text(MANIFEST.replace("kernels:", given))
+    assert load_manifest(path).backends == (Backend.KPATCH, Backend.LIVEPATCH)
+    path.write_text(MANIFEST.replace("kernels:", given.replace("[livepatch, kpatch]", "livepatch")))
+    assert load_manifest(path).backends == (Backend.LIVEPATCH,)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "fits"), [("p" * 45, 1, True), ("p" * 46, 1, False), ("p" * 44, 2, False)]
+)
+def test_the_longer_name_of_a_livepatch(tmp_path: Path, name: str, version: int, fits: bool) -> None:
+    path = make_project(tmp_path)
+    path = path.parent.rename(path.parent.parent / name) / path.name
+    more = f"version: {version}\nbackend: livepatch\nconsistency: per-task\nkernels:"
+    path.write_text(MANIFEST.replace("name: probe", f"name: {name}").replace("kernels:", more))
+    if fits:
+        assert load_manifest(path).name == name
+    else:
+        assert "a name too long for the kernel" in refused(tmp_path)
