@@ -252,6 +252,14 @@ def unknown(kind: str, name: str, known: Sequence[str]) -> UserError:
 def _add_kernel(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     kernel = commands.add_parser("kernel", help="the kernels that manifests are for")
     actions = kernel.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add = actions.add_parser(
+        "add",
+        help="describe and lock another kernel of Debian",
+        description="Write manifests/kernels/NAME.yaml and NAME.lock.json for the kernel with this release.",
+    )
+    add.add_argument("name", metavar="NAME", help="what manifests call it")
+    add.add_argument("release", metavar="RELEASE", help="what `uname -r` prints on it")
+    add.set_defaults(run=_kernel_add)
     lock = actions.add_parser(
         "lock",
         help="record the exact packages of a kernel",
@@ -270,6 +278,15 @@ def _add_kernel(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     show.add_argument("name", metavar="NAME", help="the kernel's name")
     show.set_defaults(run=_kernel_show)
+
+
+def _kernel_add(arguments: argparse.Namespace) -> int:
+    from kbuild_py.kernel.add import add_kernel
+
+    folder = _root() / "manifests" / "kernels"
+    lock = add_kernel(folder, arguments.name, arguments.release)
+    print(f"{folder / arguments.name}.yaml: {lock.release}, version {lock.version}")
+    return DONE
 
 
 def _kernel_lock(arguments: argparse.Namespace) -> int:
