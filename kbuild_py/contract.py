@@ -11,19 +11,20 @@ A changed function must be proven: its code in the shipped image is the code tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kbuild_py.baseline import FunctionProof, Proof, State
 from kbuild_py.errors import Problems
-from kbuild_py.manifest.model import Function, Manifest
+from kbuild_py.manifest.model import Function, Manifest, PatchedObject
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A function of the image that the patch replaces.
+    """A function of the image, or of a module, that the patch replaces.
 
+    object:       vmlinux or the module
     source:       file in the kernel tree
     name:         the symbol, in the image and in the patch object
     function:     the function of the source that it belongs to
@@ -33,6 +34,7 @@ class Replacement:
     force_unsafe: as declared
     """
 
+    object: str
     source: str
     name: str
     function: str
@@ -48,28 +50,46 @@ class Replacement:
 
 
 def check(
-    manifest: Manifest, deltas: Mapping[str, dict[str, Any]], proofs: Mapping[str, Proof]
+    manifest: Manifest,
+    objects: Mapping[str, str],
+    deltas: Mapping[str, dict[str, Any]],
+    proofs: Mapping[str, Proof],
 ) -> tuple[Replacement, ...]:
-    """The replaced functions of all units, in the order of the units.
+    """The replaced functions of all units: object by object in the manifest's order, then unit by unit.
 
-    deltas, proofs: by source file; deltas as `Delta.to_json` gives them.
+    objects, deltas, proofs: by source file: the object that it is part of, which the manifest declares; what
+    `Delta.to_json` gives; the proof.
     Raises `UserError` with every breach.
     """
     problems = Problems()
-    place = str(manifest.objects[0].place)
-    declared = manifest.objects[0].functions
+    changed = any(function["replaces"] for delta in deltas.values() for function in delta["functions"])
+    has_hooks = manifest.hooks or any(delta["callbacks"] for delta in deltas.values())
+    if not changed and not has_hooks:
+        cause = "the patch changes no function of this kernel"
+        problems.add(manifest.objects[0].place, cause, "build a patch that changes code")
+    results: list[Replacement] = []
+    for item in manifest.objects:
+        mine = {source: delta for source, delta in deltas.items() if objects[source] == item.name}
+        results += _check_object(item, mine, proofs, problems)
+    problems.raise_if_any()
+    return tuple(results)
+
+
+def _check_object(
+    item: PatchedObject,
+    deltas: Mapping[str, dict[str, Any]],
+    proofs: Mapping[str, Proof],
+    problems: Problems,
+) -> Iterator[Replacement]:
+    place, declared = str(item.place), item.functions
     changed = [
         (source, function)
         for source, delta in deltas.items()
         for function in delta["functions"]
         if function["replaces"]
     ]
-    has_hooks = manifest.hooks or any(delta["callbacks"] for delta in deltas.values())
-    if not changed and not has_hooks:
-        problems.add(place, "the patch changes no function of this kernel", "build a patch that changes code")
     _compare(declared, changed, deltas, place, problems)
     carriers = _carriers(declared, changed)
-    results = []
     for source, function in changed:
         proven = _proven(proofs[source], source, function["original_name"], problems)
         if proven is None:
@@ -87,19 +107,16 @@ def check(
                 "declare it with force_unsafe: true, or take KPATCH_FORCE_UNSAFE() out of the patch",
             )
         cold = tuple((part.name, part.address or 0, part.size) for part in parts)
-        results.append(
-            Replacement(
-                source,
-                function["name"],
-                function["source_name"],
-                entry.address or 0,
-                entry.size,
-                cold,
-                forced,
-            )
+        yield Replacement(
+            item.name,
+            source,
+            function["name"],
+            function["source_name"],
+            entry.address or 0,
+            entry.size,
+            cold,
+            forced,
         )
-    problems.raise_if_any()
-    return tuple(results)
 
 
 def _is_declared(item: Function, source: str, name: str) -> bool:

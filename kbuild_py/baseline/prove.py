@@ -28,7 +28,14 @@ PADDING = "__pfx_"
 DISCARDED = (".exit.text", ".discard")  # sections that linkers of built-in code may drop
 
 
-def prove(original: ObjectFile, image: Image, names: ImageNames, *, plain: PlainObject = None) -> Proof:
+def prove(
+    original: ObjectFile,
+    image: Image,
+    names: ImageNames,
+    *,
+    plain: PlainObject = None,
+    apart: bool = False,
+) -> Proof:
     """Prove that the functions of `original` are those of the shipped image.
 
     original: compiled from the unpatched source with -ffunction-sections -fdata-sections, with whatever the
@@ -36,24 +43,26 @@ def prove(original: ObjectFile, image: Image, names: ImageNames, *, plain: Plain
     image:    the shipped image's bytes by linked address.
     names:    the image's symbols (kallsyms).
     plain:    the same source compiled without the two flags, or a function that makes it when it is needed.
+    apart:    the image is a module's, whose sections move each for itself.
 
     Raises `UserError` for an architecture whose relocations are not known.
     """
     arch = architecture(original.machine, original.path)
     if not arch.complete:
         raise refuse(original.path, f"the baseline proof does not know the relocations of {arch.name} yet")
-    proof = _Prover(original, image, names).proof()
+    proof = _Prover(original, image, names, apart).proof()
     if plain is not None and any(one.state is State.MISMATCH for one in proof.functions):
         other = plain() if callable(plain) else plain
-        proof = _with_plain(proof, _Prover(other, image, names).proof())
+        proof = _with_plain(proof, _Prover(other, image, names, apart).proof())
     return with_causes(Context(original, image, names), proof)
 
 
 class _Prover:
     """One object against the image."""
 
-    def __init__(self, obj: ObjectFile, image: Image, names: ImageNames) -> None:
+    def __init__(self, obj: ObjectFile, image: Image, names: ImageNames, apart: bool) -> None:
         self.obj = obj
+        self.apart = apart
         self.context = Context(obj, image, names)
         self.cutter = Cutter(obj)
         self.sites = Sites(obj)
@@ -82,7 +91,8 @@ class _Prover:
         sympos: int | None = None
         spans: tuple[tuple[int, int], ...] = ()
         if address is not None and state is State.PROVEN:
-            spans = self.sites.spans(code.piece, address, self.context.image.read(address, code.piece.size))
+            found = self.context.image.read(address, code.piece.size)
+            spans = self.sites.spans(code.piece, address, found, self.apart)
             only = len(self.context.names.named(symbol.name)) == 1
             sympos = 0 if only else self.context.names.sympos(symbol.name, address)
         size = code.piece.size

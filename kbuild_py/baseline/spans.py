@@ -104,10 +104,15 @@ class Sites:
             code = obj.sections[number].data
             self._by_section[number].append((offset - before, length(entry, code[offset:])))
 
-    def spans(self, one: Piece, address: int, found: bytes) -> tuple[Span, ...]:
+    def rewritten(self, section: int) -> tuple[Span, ...]:
+        """The places of a section that tables name: (offset, bytes), in no order."""
+        return tuple(self._by_section.get(section, ()))
+
+    def spans(self, one: Piece, address: int, found: bytes, apart: bool = False) -> tuple[Span, ...]:
         """What the running kernel may change of a function, sorted and apart from each other.
 
-        one:     the function, at `address` in the image, where its bytes are `found`.
+        one:     the function, at `address` in the image, where its bytes are `found`
+        apart:   a module's: the loader moves its sections each for itself, so every relocated field changes
         """
         if not self._known:
             return ((0, one.size),)
@@ -122,7 +127,7 @@ class Sites:
             field = found[relocation.offset : relocation.offset + kind.width]
             target = int.from_bytes(field, "little", signed=kind.signed)
             target += address + relocation.offset
-            if not kind.pc_relative or target % WORD < IMAGE:
+            if apart or not kind.pc_relative or target % WORD < IMAGE:
                 result.append((relocation.offset, kind.width))
         return tuple(_merged(result, one.size))
 

@@ -10,6 +10,7 @@ it comes from `remedy.py`.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -117,12 +118,15 @@ def _translate(error: ValidationError, root: Node) -> Iterator[Misfit]:
             yield from _no_choice(path, node, schema, error.context or (), root)
         case "additionalProperties" if isinstance(node, Mapping):
             for key, key_node in node.keys.items():
-                if key not in schema["properties"]:
+                known = key in schema["properties"]
+                if not known and not any(re.search(one, key) for one in schema.get("patternProperties", ())):
                     yield _unknown_key(path, key_node, schema)
         case "required" if isinstance(node, Mapping):
             for key in rule:
                 if key not in node.keys:
                     yield _missing_key(path, node, key, schema)
+        case "minProperties":
+            yield _misfit(path, node, f"{_label(path)} is empty", remedy.example(schema))
         case "uniqueItems" if isinstance(node, Sequence):
             yield from _repeated(path, node)
         case "minItems":

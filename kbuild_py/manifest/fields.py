@@ -324,16 +324,24 @@ MANIFEST = Format(
                             "vmlinux",
                             _OBJECT,
                             "The kernel image.",
-                            required=True,
                             example={
                                 "functions": ["meminfo_proc_show"],
                                 "hooks": {"post_patch": "post_patch_hook"},
                             },
                         ),
                     ),
-                    unknown="patching modules comes with a later version, today it is vmlinux only",
+                    unknown="must be vmlinux or the name of a module",
+                    rest=Field(
+                        "MODULE",
+                        _OBJECT,
+                        "A module of the kernel, by its name as `lsmod` prints it (with `_`, never `-`). It is "
+                        "patched when the patch is loaded, or else when the module is.",
+                        example={"functions": ["loop_attr_offset_show"]},
+                    ),
+                    rest_pattern=rf"^(?!vmlinux{END})[A-Za-z0-9_]{{1,55}}{END}",
                 ),
-                "The objects that the patch changes. In this version that is the kernel image, `vmlinux`.",
+                "The objects that the patch changes: the kernel image, `vmlinux`, and modules. At least one. "
+                "The files that the patch changes say which objects those are.",
                 required=True,
                 example={
                     "vmlinux": {

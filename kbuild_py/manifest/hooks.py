@@ -44,9 +44,10 @@ def _check_sources(document: Document, found: list[Hook]) -> None:
     if not has_patch and not found and document.sound("objects"):
         cause = "nothing calls these: there is no patch, and no object has hooks"
         document.wrong(("sources",), cause, "name the function to run under hooks, or give a patch")
-    if not has_patch and document.count("objects", "vmlinux", "functions"):
-        path = ("objects", "vmlinux", "functions")
-        document.wrong(path, "functions are declared, and there is no patch", "write functions: []")
+    for name in document.value("objects") if document.sound("objects") and not has_patch else ():
+        path = ("objects", name, "functions")
+        if document.count(*path):
+            document.wrong(path, "functions are declared, and there is no patch", "write functions: []")
 
 
 def hooks(document: Document, name: str) -> tuple[Hook, ...]:

@@ -56,8 +56,10 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """Keys and values, no other keys.
+    """Keys and values, no other keys; at least one where there is `rest`.
 
+    rest:         keys that match `rest_pattern` are allowed, too; this is what each of them is, and its
+                  `key` is what stands for their names in the documentation
     at_most_one:  of these two keys one may be given, and not both
     at_least_one: of these keys one must be given
     excludes:     (key, others): where `key` is given none of the others may be
@@ -69,6 +71,8 @@ class Mapping:
     at_least_one: tuple[str, ...] = ()
     excludes: tuple[tuple[str, tuple[str, ...]], ...] = ()
     unknown: str = ""
+    rest: Field | None = None
+    rest_pattern: str = ""
 
     def default(self, key: str) -> str | int | bool | None:
         """What a missing key means."""

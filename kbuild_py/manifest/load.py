@@ -263,7 +263,7 @@ def _check_backends(document: Document) -> None:
 
 def _check_functions(document: Document) -> None:
     """A function stands in a list once; the same name twice needs two different source files."""
-    for name in document.value("objects") if document.has("objects", "vmlinux") else ():
+    for name in document.value("objects") if document.sound("objects") else ():
         listed: dict[str, list[Function]] = {}
         for index in range(document.count("objects", name, "functions")):
             path = ("objects", name, "functions", index)

@@ -74,7 +74,7 @@ def page() -> str:
         lines += [".PP", ".EX", *map(literal, reference.example(format_).splitlines()), ".EE"]
         for paths, mapping in reference.groups(format_):
             lines.append(f".SS In {literal(', '.join(paths))}" if paths != [""] else ".SS Keys")
-            for field in mapping.fields:
+            for field in reference.all_fields(mapping):
                 lines += [".TP", f".B {literal(field.key)}"]
                 lines += roff(f"{reference.value(field, mapping)}. {reference.meaning(field)}")
     return "\n".join(lines) + "\n" + _END

@@ -69,7 +69,7 @@ def _mappings(path: str, type_: kinds.Type) -> Iterator[tuple[str, kinds.Mapping
     match type_:
         case kinds.Mapping():
             yield path, type_
-            for field in type_.fields:
+            for field in all_fields(type_):
                 yield from _mappings(f"{path}.{field.key}".removeprefix("."), field.type)
         case kinds.ListOf():
             yield from _mappings(f"{path}[]", type_.item)
@@ -78,9 +78,14 @@ def _mappings(path: str, type_: kinds.Type) -> Iterator[tuple[str, kinds.Mapping
                 yield from _mappings(path, choice)
 
 
+def all_fields(mapping: kinds.Mapping) -> tuple[kinds.Field, ...]:
+    """The keys of a mapping, with what stands for those that are not named one by one."""
+    return (*mapping.fields, mapping.rest) if mapping.rest else mapping.fields
+
+
 def _table(mapping: kinds.Mapping) -> str:
     rows = ["| key | value | meaning |", "|---|---|---|"]
-    for field in mapping.fields:
+    for field in all_fields(mapping):
         meaning_ = meaning(field).replace("|", "\\|")
         rows.append(f"| `{field.key}` | {value(field, mapping)} | {meaning_} |")
     return "\n".join(rows) + "\n"

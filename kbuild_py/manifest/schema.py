@@ -84,6 +84,9 @@ def _mapping_schema(mapping: kinds.Mapping) -> Schema:
             key: {"properties": {other: _excluded_by(key) for other in others}}
             for key, others in mapping.excludes
         }
+    if mapping.rest:
+        schema["patternProperties"] = {mapping.rest_pattern: _field_schema(mapping.rest)}
+        schema["minProperties"] = 1
     if mapping.unknown:
         schema["errorMessage"] = mapping.unknown
     return schema

@@ -15,7 +15,7 @@ Pure.  Everything that is wrong is found here or was by the compiler, since the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kbuild_py.delta.model import Status
@@ -35,9 +35,11 @@ PASSING = (".init", ".exit", ".meminit", ".memexit")
 class BoundHook:
     """A hook and its function: `symbol` in the object of the file `source`.
 
+    object:       vmlinux or the module whose hook it is
     takes_object: it is called with an object, as the kernel's livepatch calls its callbacks
     """
 
+    object: str
     kind: HookKind
     source: str
     symbol: str
@@ -45,18 +47,25 @@ class BoundHook:
 
 
 def bind(
-    manifest: Manifest, accounts: Mapping[str, dict[str, Any]], objects: Mapping[str, ObjectFile]
+    manifest: Manifest,
+    homes: Mapping[str, str],
+    accounts: Mapping[str, dict[str, Any]],
+    objects: Mapping[str, ObjectFile],
 ) -> tuple[BoundHook, ...]:
-    """The hooks of the patch's one object, in the order of `HookKind`.
+    """The hooks of the patch, object by object, in the order of `HookKind`.
 
-    accounts: of each patched file of the kernel, as `Delta.to_json` gives it
+    homes:    of each patched file of the kernel, vmlinux or the module that it is part of
+    accounts: of the same files, as `Delta.to_json` gives them
     objects:  of each of the manifest's own sources
     Raises `UserError` with all that is wrong.
     """
     problems = Problems()
-    found = list(_marked(manifest, accounts, problems))
-    for hook in manifest.hooks:
-        candidates = [*_in_sources(hook, objects), *_in_patch(hook, accounts)]
+    found = list(_marked(manifest, homes, accounts, problems))
+    for item, hook in ((item, hook) for item in manifest.objects for hook in item.hooks):
+        candidates = [
+            replace(one, object=item.name)
+            for one in (*_in_sources(hook, objects), *_in_patch(hook, accounts))
+        ]
         passing = next((section for item in candidates if (section := _passing(item, objects))), "")
         if passing:
             cause = (
@@ -72,19 +81,24 @@ def bind(
             found += candidates
         else:
             problems.add(hook.place, *_unfit(hook, candidates))
-    for kind in HookKind:
-        same = [f"{hook.symbol} ({hook.source})" for hook in found if hook.kind is kind]
+    ordered = [
+        (item, kind, [hook for hook in found if hook.object == item.name and hook.kind is kind])
+        for item in manifest.objects
+        for kind in HookKind
+    ]
+    for item, kind, same in ordered:
         if len(same) > 1:
-            cause = f"{' and '.join(same)} are to be the {kind.value} hook, and an object has one of a kind"
-            problems.add(manifest.objects[0].place, cause, "keep one, and call the others from it")
+            names = " and ".join(f"{hook.symbol} ({hook.source})" for hook in same)
+            cause = f"{names} are to be the {kind.value} hook, and an object has one of a kind"
+            problems.add(item.place, cause, "keep one, and call the others from it")
     problems.raise_if_any()
-    return tuple(hook for kind in HookKind for hook in found if hook.kind is kind)
+    return tuple(hook for _, _, same in ordered for hook in same)
 
 
 def _in_sources(hook: Hook, objects: Mapping[str, ObjectFile]) -> Iterator[BoundHook]:
     for source, obj in objects.items():
         if hook.function in _functions(obj):
-            yield BoundHook(hook.kind, source, hook.function, False)
+            yield BoundHook("", hook.kind, source, hook.function, False)
 
 
 def _in_patch(hook: Hook, accounts: Mapping[str, dict[str, Any]]) -> Iterator[BoundHook]:
@@ -93,7 +107,7 @@ def _in_patch(hook: Hook, accounts: Mapping[str, dict[str, Any]]) -> Iterator[Bo
         for function in account["functions"]:
             if function["patched_name"] == hook.function:
                 new = function["status"] == Status.NEW.value
-                yield BoundHook(hook.kind, source, function["name"] if new else "", False)
+                yield BoundHook("", hook.kind, source, function["name"] if new else "", False)
 
 
 def _unfit(hook: Hook, candidates: Sequence[BoundHook]) -> tuple[str, str]:
@@ -110,7 +124,10 @@ def _unfit(hook: Hook, candidates: Sequence[BoundHook]) -> tuple[str, str]:
 
 
 def _marked(
-    manifest: Manifest, accounts: Mapping[str, dict[str, Any]], problems: Problems
+    manifest: Manifest,
+    homes: Mapping[str, str],
+    accounts: Mapping[str, dict[str, Any]],
+    problems: Problems,
 ) -> Iterator[BoundHook]:
     """The hooks that the patched files name with markers."""
     for source, account in accounts.items():
@@ -125,7 +142,7 @@ def _marked(
                 cause = f"{registers}, which runs while the machine is stopped, and consistency is per-task"
                 problems.add(source, cause, "write consistency: atomic, or register pre_patch or post_patch")
             else:
-                yield BoundHook(kind, source, name, not kind.in_stop)
+                yield BoundHook(homes[source], kind, source, name, not kind.in_stop)
 
 
 def check_names(objects: Mapping[str, ObjectFile], symbols: SymbolTable) -> None:

@@ -8,6 +8,7 @@ All of it is looked at before anything is reported, so that a user sees every pr
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from kbuild_py.errors import Problems, UserError
 from kbuild_py.kernel import compiler, config
 from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.manifest.model import PatchedObject
 from kbuild_py.unit.command import VMLINUX, CompileCommand, NotPatchable, nearest_source, record
 from kbuild_py.unit.patchfile import FilePatch, decode, read_patches, shown
 from kbuild_py.unit.source import PatchedSource, apply_patches
@@ -29,8 +31,13 @@ class TranslationUnit:
     command: CompileCommand
 
 
-def check_patches(kernel: TargetKernel, patches: Sequence[Path]) -> tuple[TranslationUnit, ...]:
-    """The translation units that the patch files change, in the order in which they first appear."""
+def check_patches(
+    kernel: TargetKernel, patches: Sequence[Path], objects: Sequence[PatchedObject]
+) -> tuple[TranslationUnit, ...]:
+    """The translation units that the patch files change, in the order in which they first appear.
+
+    objects: what the manifest declares; each file must be part of one of them
+    """
     problems = Problems()
     try:
         check_compiler(kernel)
@@ -52,14 +59,21 @@ def check_patches(kernel: TargetKernel, patches: Sequence[Path]) -> tuple[Transl
     for path, command in commands.items():
         if isinstance(command, NotPatchable):
             problems.add(places[path], f"{path} {command.cause}", command.remedy)
-        elif command.object != VMLINUX:
+        elif command.object not in (item.name for item in objects):
+            what = "the kernel image" if command.object == VMLINUX else f"the module {command.object}"
             problems.add(
                 places[path],
-                f"{path} is part of the module {command.object}; this version patches vmlinux only",
-                "leave the file out of the patch",
+                f"{path} is part of {what}, which the manifest does not declare",
+                f"add '{command.object}:' with its functions below objects:, or leave the file out of the patch",
             )
         else:
             units += [TranslationUnit(source, command) for source in sources if source.path == path]
+    built = {command.object for command in commands.values() if isinstance(command, CompileCommand)}
+    for item in objects:
+        if item.name not in built and item.functions != ():
+            near = difflib.get_close_matches(item.name, built, 1)
+            remedy = f"did you mean {near[0]!r}?" if near else "take it out, or write functions: [] for hooks only"
+            problems.add(item.place, f"no file that the patch changes is part of {item.name}", remedy)
     problems.raise_if_any()
     return tuple(units)
 

@@ -213,7 +213,7 @@ def _understand(
     if "vmlinux" in linked:
         owner = VMLINUX
     elif "module" in linked and module and ":" not in module:
-        owner = module
+        owner = module.replace("-", "_")  # as the kernel calls it
     elif "module" in linked:
         return NotPatchable(
             f"is part of several modules: {module.replace(':', ', ')}",
