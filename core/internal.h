@@ -197,6 +197,7 @@ unsigned long kpatch_need_symbol(const char *name);
 void kpatch_lock_code(void);
 void kpatch_unlock_code(void);
 struct kprobe *kpatch_get_kprobe(unsigned long addr);
+struct module *kpatch_used_module(const struct kpatch_target_object *object, const char *name);
 void *kpatch_redirecting_handler(unsigned long ip);
 
 /* verify.c */

@@ -97,7 +97,7 @@ struct kpatch_func {
  * @type:	R_X86_64_64, _32, _32S, _PC32, _PLT32 or _PC64
  * @name:	symbol that the place refers to
  * @sympos:	its position among equal names
- * @objname:	the module that has the symbol, NULL for vmlinux
+ * @objname:	NULL for vmlinux, or the module that has the symbol: the object itself, or one that it uses
  * @addend:	the relocation's addend
  */
 struct kpatch_dynrela {

@@ -19,17 +19,21 @@ static int relocate_one(const struct kpatch_patch *patch, const struct kpatch_ta
 {
 	const char *patch_name = patch->kpmod->name;
 	unsigned long place = (unsigned long)rela->dest;
+	struct module *owner = NULL;
 	struct kpatch_symbol symbol;
 	unsigned int size;
 	u64 value;
 	int err;
 
-	if (rela->objname && (!object->mod || strcmp(rela->objname, object->desc->name))) {
-		pr_err("%s: relocation to %s: module %s is not the object that the relocation belongs to\n",
-		       patch_name, rela->name, rela->objname);
-		return -EOPNOTSUPP;
+	if (rela->objname) {
+		owner = kpatch_used_module(object, rela->objname);
+		if (!owner) {
+			pr_err("%s: relocation to %s: module %s is neither the object that the relocation belongs to nor one that it uses\n",
+			       patch_name, rela->name, rela->objname);
+			return -EOPNOTSUPP;
+		}
 	}
-	err = kpatch_find_symbol(rela->objname ? object->mod : NULL, rela->name, rela->sympos, &symbol);
+	err = kpatch_find_symbol(owner, rela->name, rela->sympos, &symbol);
 	if (err) {
 		pr_err("%s: relocation to %s:%s,%lu: %s\n", patch_name, kpatch_object_name(rela->objname),
 		       rela->name, rela->sympos, kpatch_find_error(err));

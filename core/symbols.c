@@ -30,7 +30,7 @@ DEFINE_STATIC_CALL_NULL(kp_idle_task, idle_task);
 DEFINE_STATIC_CALL_NULL(kp_get_kprobe, get_kprobe);
 
 static const struct sched_class *stop_class;
-static struct mutex *text_lock;
+static struct mutex *text_lock, *modules_lock;
 
 /* As in kernel/trace/trace.h.  They make the log say more; a kernel may lack them. */
 struct ftrace_func_entry *ftrace_lookup_ip(struct ftrace_hash *hash, unsigned long ip);
@@ -86,7 +86,8 @@ int kpatch_symbols_init(void)
 	ok &= NEED(kp_get_kprobe, "get_kprobe");
 	stop_class = (const struct sched_class *)kpatch_need_symbol("stop_sched_class");
 	text_lock = (struct mutex *)kpatch_need_symbol("text_mutex");
-	ok &= stop_class && text_lock;
+	modules_lock = (struct mutex *)kpatch_need_symbol("module_mutex");
+	ok &= stop_class && text_lock && modules_lock;
 	ok &= kpatch_need_symbol("_text") && kpatch_need_symbol("__start_notes") &&
 	      kpatch_need_symbol("__stop_notes");
 	ok &= kpatch_arch_init();
@@ -226,6 +227,30 @@ struct module *kpatch_find_module(const char *name, enum module_state state)
 		mod = NULL;
 	rcu_read_unlock_sched();
 	return mod;
+}
+
+/**
+ * kpatch_used_module - a module that an object's module cannot do without
+ * @object:	of a module that is loaded, or of vmlinux
+ * @name:	the other module's name
+ *
+ * While the first one is there the other one cannot be unloaded.
+ *
+ * Return: the object's own module if @name is that, the module that it uses, or NULL.
+ */
+struct module *kpatch_used_module(const struct kpatch_target_object *object, const char *name)
+{
+	struct module *found = NULL;
+	struct module_use *use;
+
+	if (!object->mod || !strcmp(name, object->mod->name))
+		return object->mod;
+	mutex_lock(modules_lock);
+	list_for_each_entry(use, &object->mod->target_list, target_list)
+		if (!strcmp(use->target->name, name))
+			found = use->target;
+	mutex_unlock(modules_lock);
+	return found;
 }
 
 /* Visit the main symbol of the function at @addr, and its ".cold" parts; gives their number. */

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -22,15 +22,22 @@ from kbuild_py.elf.read import parse_object, read_object
 from kbuild_py.elf.write import write_object
 from kbuild_py.errors import Problems, UserError
 from kbuild_py.files import read_json, write_atomic, write_json
-from kbuild_py.kernel import config, facts
+from kbuild_py.kernel import config, facts, module_image
 from kbuild_py.kernel.image import KernelImage
 from kbuild_py.kernel.prepare import prepare
 from kbuild_py.kernel.symbols import KernelSymbols
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.layout import Build, UnitFiles, facts_path
-from kbuild_py.manifest.model import Backend, BuildConfiguration, Hook, KernelDescription, Signing
+from kbuild_py.manifest.model import (
+    Backend,
+    BuildConfiguration,
+    Hook,
+    KernelDescription,
+    PatchedObject,
+    Signing,
+)
 from kbuild_py.module import build as module_build
-from kbuild_py.module import hooks, kpatch, livepatch, own
+from kbuild_py.module import dynrela, hooks, kpatch, livepatch, own
 from kbuild_py.module.late import with_late_relocations
 from kbuild_py.module.recipe import replay
 from kbuild_py.package import deb, patch, runtime, sign
@@ -68,7 +75,7 @@ def make_sources(build: Build) -> None:
     target = _target(build)
     if Backend.LIVEPATCH in build.manifest.backends:
         livepatch.check_kernel(config.parse(target.config.read_text()), build.kernel.name)
-    units = check.check_patches(target, build.manifest.patches)
+    units = check.check_patches(target, build.manifest.patches, build.manifest.objects)
     for unit in units:
         for note in unit.source.notes:
             say(note)
@@ -80,7 +87,7 @@ def make_sources(build: Build) -> None:
 def compile_unit(build: Build, source: str) -> None:
     """02-objects: the pair, and the original as the kernel's build finishes it, for the proof."""
     target, files = _target(build), build.unit(source)
-    units = check.check_patches(target, build.manifest.patches)
+    units = check.check_patches(target, build.manifest.patches, build.manifest.objects)
     unit = next(unit for unit in units if unit.source.path == source)
     layout = compile.Layout.within(build.trees)
     pair = compile.compile_pair(target, unit, layout, files.objects)
@@ -133,10 +140,12 @@ def prove_unit(build: Build, source: str) -> None:
         overlay = compile.Layout.within(build.trees).original
         return read_object(compile.plain_object(target, recorded, overlay, files.objects / "plain.o"))
 
-    image, names = KernelImage.load(target.vmlinux), KernelSymbols.load(target.symbols)
+    shipped = _shipped(target, _objects(build)[source])
     # Called by its source's name, so that the proof says the same wherever the project lies.
     compiled = replace(read_object(files.proof_object), path=source)
-    proof = baseline.prove(compiled, image, names, plain=plain)
+    proof = baseline.prove(
+        compiled, shipped.image, shipped.names, plain=plain, apart=shipped.home is not None
+    )
     write_atomic(files.proof.with_suffix(".txt"), proof.text())
     write_json(files.proof, proof.to_json())
     say(proof.summary())
@@ -148,7 +157,7 @@ def diff_unit(build: Build, source: str) -> None:
     original, patched = (
         replace(read_object(path), path=patchfile.shown(path)) for path in (files.original, files.patched)
     )
-    options = Options(object=build.manifest.objects[0].name, exports=_exports(_target(build)))
+    options = Options(object=_objects(build)[source], exports=_exports(_target(build)))
     result = diff(original, patched, options)
     if isinstance(result, Verdicts):
         raise UserError(*(verdict.problem() for verdict in result.verdicts))
@@ -162,7 +171,7 @@ def check_contract(build: Build) -> None:
     """04-delta/contract.json: the functions that the module will replace."""
     deltas = {unit.source: read_json(unit.delta) for unit in build.units}
     proofs = {unit.source: baseline.Proof.from_json(read_json(unit.proof)) for unit in build.units}
-    replaced = contract.check(build.manifest, deltas, proofs)
+    replaced = contract.check(build.manifest, _objects(build), deltas, proofs)
     write_json(build.contract, [asdict(item) for item in replaced])
 
 
@@ -176,10 +185,13 @@ def build_patch_module(build: Build, backend: Backend, signing: Signing | None) 
     own_objects = {own.shown_name(path): read_object(build.source_object(path)) for path in build.c_sources}
     hooks.check_names(own_objects, names)
     accounts = {unit.source: read_json(unit.delta) for unit in build.units}
-    called = hooks.bind(build.manifest, accounts, own_objects)
+    homes = _objects(build)
+    called = hooks.bind(build.manifest, homes, accounts, own_objects)
     # From here on: each hook is a function of one of the objects, with the prototype that it needs.
     units = [
-        _linkable(target, unit, functions, called) for unit in build.units if unit.patch_object.stat().st_size
+        _linkable(target, unit, _shipped(target, homes[unit.source]).home, functions, called)
+        for unit in build.units
+        if unit.patch_object.stat().st_size
     ]
     units += [
         symbols.Unit(name, obj, frozenset(), {}, (), _symbols(called, name), frozenset({"__this_module"}))
@@ -190,12 +202,31 @@ def build_patch_module(build: Build, backend: Backend, signing: Signing | None) 
         units = [replace(unit, linked=unit.linked | set(livepatch.SHADOW)) for unit in units]
     bound, references = symbols.resolve(units, exports, names, _init_range(names), late=not for_core)
     new_names = {unit.source: unit.new_names for unit in bound}
+    late = {one.anchor: one for one in references if one.object != symbols.VMLINUX}
+    tables: dict[str, list[dynrela.Dynrela]] = {}
     # Two files may have the same flat name: kernel/sched/clock.c and kernel/sched_clock.c.
-    objects = {
-        f"{number}_{_flat(unit.source)}.o": write_object(unit.object) for number, unit in enumerate(bound, 1)
-    }
-    patched = _patched_functions(build, target, names, functions, new_names)
-    hooked = [replace(hook, symbol=new_names[hook.source][hook.symbol]) for hook in called]
+    objects = {}
+    for number, unit in enumerate(bound, 1):
+        dynrela.check_places(unit.source, unit.object, late)
+        obj = unit.object
+        if for_core:
+            obj, entries = dynrela.with_dynrelas(obj, late, str(number))
+            tables.setdefault(homes.get(unit.source, symbols.VMLINUX), []).extend(entries)
+        objects[f"{number}_{_flat(unit.source)}.o"] = write_object(obj)
+    patched = [
+        kpatch.PatchedObject(
+            item.name,
+            tuple(_patched_functions(build, target, item.name, functions, new_names)),
+            tuple(one for one in references if one.object == item.name == symbols.VMLINUX),
+            tuple(tables.get(item.name, ())),
+            tuple(
+                replace(hook, symbol=new_names[hook.source][hook.symbol])
+                for hook in called
+                if hook.object == item.name
+            ),
+        )
+        for item in _in_order(build, references)
+    ]
     about = {
         "name": build.manifest.patch_name,
         "description": build.manifest.description,
@@ -204,18 +235,14 @@ def build_patch_module(build: Build, backend: Backend, signing: Signing | None) 
         "build_id": target.build_id,
     }
     if for_core:
-        texts = kpatch.module_sources(
-            **about, functions=patched, references=references, hooks=hooked, objects=list(objects)
-        )
+        texts = kpatch.module_sources(**about, objects=patched, files=list(objects))
     else:
         used = {
             symbol.name for unit in bound for symbol in unit.object.symbols if symbol.section == SHN_UNDEF
         }
         shadow = [name for name in livepatch.SHADOW if name in used]
-        texts = livepatch.module_sources(
-            **about, functions=patched, hooks=hooked, shadow=shadow, objects=list(objects)
-        )
-        for note in livepatch.notes(patched):
+        texts = livepatch.module_sources(**about, objects=patched, shadow=shadow, files=list(objects))
+        for note in livepatch.notes([function for item in patched for function in item.functions]):
             say(note)
     texts["kpatch.h"] = build.core_header.read_text()
     module_build.write_module(files.module_folder, texts.items(), objects.items())
@@ -234,42 +261,70 @@ def build_patch_module(build: Build, backend: Backend, signing: Signing | None) 
     say(f"{patchfile.shown(files.module)}: {'; '.join(does)}")
 
 
+def _in_order(build: Build, references: Iterable[symbols.Reference]) -> list[PatchedObject]:
+    """The patch's objects; vmlinux first, also when patched code of modules only refers to it."""
+    declared = build.manifest.objects
+    image = [item for item in declared if item.name == symbols.VMLINUX]
+    if not image and any(one.object == symbols.VMLINUX for one in references):
+        image = [PatchedObject(symbols.VMLINUX, (), build.manifest.objects[0].place)]
+    return [*image, *(item for item in declared if item.name != symbols.VMLINUX)]
+
+
 def _patched_functions(
     build: Build,
     target: TargetKernel,
-    names: KernelSymbols,
+    name: str,
     functions: Iterable[contract.Replacement],
     new_names: Mapping[str, Mapping[str, str]],
-) -> list[kpatch.PatchedFunction]:
-    """What the module says of each function that it replaces."""
-    image = KernelImage.load(target.vmlinux)
-    proofs = [baseline.Proof.from_json(read_json(unit.proof)) for unit in build.units]
+) -> Iterator[kpatch.PatchedFunction]:
+    """What the module says of each function that it replaces in vmlinux or in one module."""
+    shipped, homes = _shipped(target, name), _objects(build)
+    mine = [unit for unit in build.units if homes[unit.source] == name]
+    proofs = [baseline.Proof.from_json(read_json(unit.proof)) for unit in mine]
     # What the proof compared, by address.
     proven = [one for proof in proofs for one in proof.functions if one.state is baseline.State.PROVEN]
     spans = {one.address: one.spans for one in proven}
 
-    def position(name: str, address: int) -> int:
-        return names.sympos(name, address)
+    def place(symbol: str, address: int, size: int) -> tuple[int, int, int, kpatch.Code]:
+        """Position, link-time address (a module has none), size, and code."""
+        code = kpatch.Code(shipped.image.read(address, size), spans[address])
+        return shipped.names.sympos(symbol, address), 0 if shipped.home else address, size, code
 
-    def code(address: int, size: int) -> kpatch.Code:
-        return kpatch.Code(image.read(address, size), spans[address])
+    for item in functions:
+        if item.object == name:
+            yield kpatch.PatchedFunction(
+                item.name,
+                *place(item.name, item.address, item.size),
+                tuple(kpatch.Part(part, *place(part, at, size)) for part, at, size in item.parts),
+                new_names[item.source][item.name],
+                item.force_unsafe,
+            )
 
-    return [
-        kpatch.PatchedFunction(
-            item.name,
-            position(item.name, item.address),
-            item.address,
-            item.size,
-            code(item.address, item.size),
-            tuple(
-                kpatch.Part(name, position(name, at), at, size, code(at, size))
-                for name, at, size in item.parts
-            ),
-            new_names[item.source][item.name],
-            item.force_unsafe,
-        )
-        for item in functions
-    ]
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """What was shipped of vmlinux or of a module, for the proof; and the module, for references."""
+
+    image: baseline.Image
+    names: baseline.ImageNames
+    home: symbols.Home | None = None
+
+
+@cache
+def _shipped(target: TargetKernel, name: str) -> Shipped:
+    """vmlinux or a module, by its name."""
+    vmlinux = KernelSymbols.load(target.symbols)
+    if name == symbols.VMLINUX:
+        return Shipped(KernelImage.load(target.vmlinux), vmlinux)
+    obj = module_image.read_module(module_image.find_module(target.modules, name))
+    image = module_image.ModuleImage(obj, vmlinux)
+    names = module_image.ModuleSymbols(obj, image)
+    return Shipped(image, names, symbols.Home(name, names, module_image.OWN, image.init_range))
+
+
+def _objects(build: Build) -> dict[str, str]:
+    """Each file that the patch touches, and what it is part of: vmlinux or a module."""
+    return {source: command["object"] for source, command in read_json(build.commands).items()}
 
 
 def _exports(target: TargetKernel) -> Mapping[str, symbols.Export]:
@@ -291,6 +346,7 @@ def _symbols(called: Iterable[hooks.BoundHook], name: str) -> tuple[str, ...]:
 def _linkable(
     target: TargetKernel,
     files: UnitFiles,
+    home: symbols.Home | None,
     functions: list[contract.Replacement],
     called: Iterable[hooks.BoundHook],
 ) -> symbols.Unit:
@@ -305,6 +361,7 @@ def _linkable(
         addresses=proof.addresses,
         changed=tuple(item.name for item in functions if item.source == files.source),
         hooks=_symbols(called, files.source),
+        home=home,
     )
 
 

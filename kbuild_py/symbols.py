@@ -18,6 +18,10 @@ is loaded (`LateSymbols`, module/late.py).  A module for it has anchors only for
 Where an address comes from, in this order: a static symbol from the baseline proof (the address that the
 shipped code of this very translation unit uses), a global one from the image's symbols.
 
+A module is loaded wherever there is room, and may not be loaded yet when the patch is.  So what belongs to a
+patched module, or to one that it uses, is reached late in either backend: its symbols are looked up when the
+module is patched (module/dynrela.py, module/late.py), and never bind the patch module to it.
+
 One more rule lives here.  Code may store the address of a function that the patch changes (a timer, a
 work item, a table of operations).  Such a pointer must outlive the patch and compare equal to the ones
 stored before, so it gets the address of the old function, which leads to the new one while the patch is
@@ -43,9 +47,11 @@ DATA_PREFIXES = (".data", ".rodata", ".bss")
 # What patch.c (templates/patch-module.c.j2) calls things of its own.  It names changed functions and hooks by
 # their symbols, and for one of these names the assembler would take its own thing.
 OF_PATCH_C = re.compile(
-    r"(code|spans|parts_of|vmlinux)_\w+|no_object|objects|build_id|patch|replace|patch_init|patch_exit"
+    r"(code|spans|parts_of|funcs|references|dynrelas|vmlinux|object|kpatch_place)_\w+|no_object|objects"
+    r"|build_id|patch|replace|patch_init|patch_exit"
     r"|init_module|cleanup_module|notes_begin|notes_end|check_kernel"
 )
+VMLINUX = "vmlinux"
 # How a livepatch module names a symbol that is not exported (Documentation/livepatch/module-elf-format.rst).
 LATE_PREFIX = ".klp.sym."
 
@@ -72,9 +78,25 @@ class Export:
 
 
 @dataclass(frozen=True, slots=True)
+class Home:
+    """The module that a translation unit is part of.
+
+    symbols:    those of the module, at the addresses of the proof, then those that it takes from elsewhere
+    own:        the addresses that the module itself has there
+    init_range: those of them that are freed when it has started
+    """
+
+    name: str
+    symbols: SymbolTable
+    own: range
+    init_range: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """The patch object of one translation unit.
 
+    home:      None for vmlinux, and for the manifest's own sources
     source:    the file in the kernel tree, fs/proc/meminfo.c
     object:    included functions and data; everything else is undefined
     locals:    undefined names that are static in this translation unit
@@ -91,13 +113,14 @@ class Unit:
     changed: tuple[str, ...]
     hooks: tuple[str, ...] = ()
     linked: frozenset[str] = frozenset()
+    home: Home | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A kernel symbol reached through an anchor: address = anchor + distance.
 
-    sympos is the symbol's position among those of its name, counted from 1; 0 where kallsyms does not
+    object is vmlinux or the module that has it; then the anchor is a late symbol.  sympos is the symbol's position among those of its name, counted from 1; 0 where kallsyms does not
     list it (then only the build ID vouches for it).
     """
 
@@ -106,6 +129,7 @@ class Reference:
     address: int
     anchor: str
     distance: int
+    object: str = "vmlinux"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +195,12 @@ class LateSymbols(Anchors):
             sympos = self._symbols.sympos(name, address)
         except LookupError:
             return super().reach(name, address)
-        return Reference(name, sympos, address, f"{LATE_PREFIX}vmlinux.{name},{sympos}", 0)
+        return late_reference("vmlinux", name, sympos, address)
+
+
+def late_reference(owner: str, name: str, sympos: int, address: int = 0) -> Reference:
+    """A symbol that is looked up when its object, vmlinux or a module, is patched."""
+    return Reference(name, sympos, address, f"{LATE_PREFIX}{owner}.{name},{sympos}", 0, owner)
 
 
 def resolve(
@@ -189,7 +218,7 @@ def resolve(
     Raises `UserError` with all symbols that cannot be reached.
     """
     problems = Problems()
-    units = [replace(unit, object=_without_unused(unit.object)) for unit in units]
+    units = [replace(unit, object=without_unused(unit.object)) for unit in units]
     changed = {name for unit in units for name in unit.changed}
     defined = {
         symbol.name
@@ -198,7 +227,7 @@ def resolve(
         if symbol.section != SHN_UNDEF and symbol.bind != STB_LOCAL
     }
     anchors = (LateSymbols if late else Anchors)(exports, symbols, avoid=defined | changed)
-    references: dict[tuple[str, int], Reference] = {}
+    references: dict[tuple[str, str, int], Reference] = {}
     bound = []
     for unit in units:
         reached: dict[int, Reference] = {}
@@ -210,29 +239,52 @@ def resolve(
                 continue
             # Another unit's changed function is reached through the old one, as everybody else does.
             by_name = {} if local or symbol.name in changed else exports
+            if (other := _export_of_module(symbol.name, unit.home, by_name)) is not None:
+                reached[symbol.index] = other
+                continue
             address = _address(symbol, local, unit, by_name, symbols, problems)
             if address is None:
                 continue
-            if init_range[0] <= address < init_range[1]:
+            freed = (init_range, *((unit.home.init_range,) if unit.home else ()))
+            if any(first <= address < last for first, last in freed):
                 problems.add(
                     unit.source,
                     f"patched code refers to '{symbol.name}', which the kernel frees after boot (__init)",
                     "remove the reference: what it names is gone when the patch is loaded",
                 )
                 continue
-            reached[symbol.index] = anchors.reach(symbol.name, address)
+            reached[symbol.index] = _reach(symbol.name, address, unit.home, anchors)
         old_entries = {
-            symbol.index: anchors.reach(symbol.name, unit.addresses[symbol.name])
+            symbol.index: _reach(symbol.name, unit.addresses[symbol.name], unit.home, anchors)
             for symbol in unit.object.symbols
             if symbol.section != SHN_UNDEF and symbol.name in unit.changed and symbol.name in unit.addresses
         }
         obj, used = _bind(unit.object, reached, old_entries)
         bound.append(obj)
-        references.update(((item.name, item.address), item) for item in used)
+        references.update(((item.object, item.name, item.address), item) for item in used)
     problems.raise_if_any()
     published = _publish(units, bound)
-    ordered = sorted(references.values(), key=lambda item: (item.name, item.address))
+    ordered = sorted(references.values(), key=lambda item: (item.object, item.name, item.address))
     return published, tuple(ordered)
+
+
+def _export_of_module(name: str, home: Home | None, exports: Mapping[str, Export]) -> Reference | None:
+    """The way from a module's patched code to what another module exports, which the first one uses."""
+    export = exports.get(name)
+    if home is None or export is None or export.module == "vmlinux":
+        return None
+    owner = export.module.rpartition("/")[2].replace("-", "_")
+    return None if owner == home.name else late_reference(owner, name, 0)
+
+
+def _reach(name: str, address: int, home: Home | None, anchors: Anchors) -> Reference:
+    """The way to an address: late when it is in the module that the code belongs to."""
+    if home is None or address not in home.own:
+        return anchors.reach(name, address)
+    try:
+        return late_reference(home.name, name, home.symbols.sympos(name, address), address)
+    except LookupError as error:
+        raise refuse(name, f"the module {home.name} has it without a symbol of its name") from error
 
 
 def _address(
@@ -244,17 +296,18 @@ def _address(
     problems: Problems,
 ) -> int | None:
     """Where an undefined symbol is in the image; None when it stays as it is or a problem was added."""
-    name = symbol.name
+    name, home = symbol.name, unit.home
     if not local:
         export = exports.get(name)
-        if export is not None and not export.namespace:
+        if export is not None and not export.namespace and (home is None or export.module == "vmlinux"):
             return None
-        globals_ = [found for found in symbols.named(name) if found.type.isupper()]
-        if len(globals_) == 1:
-            return globals_[0].address
+        for table in (home.symbols, symbols) if home else (symbols,):
+            globals_ = [found for found in table.named(name) if found.type.isupper()]
+            if len(globals_) == 1:
+                return globals_[0].address
     if name in unit.addresses:
         return unit.addresses[name]
-    found = symbols.named(name)
+    found = (home.symbols.named(name) if home else ()) or symbols.named(name)
     if len(found) == 1:
         return found[0].address
     if not found and symbol.bind == STB_WEAK:
@@ -331,10 +384,10 @@ def _bind(
                         break
             relocations.append(relocation)
         sections.append(replace(section, relocations=tuple(relocations)))
-    return _without_unused(replace(obj, sections=tuple(sections), symbols=tuple(symbols))), list(used)
+    return without_unused(replace(obj, sections=tuple(sections), symbols=tuple(symbols))), list(used)
 
 
-def _without_unused(obj: ObjectFile) -> ObjectFile:
+def without_unused(obj: ObjectFile) -> ObjectFile:
     """The object without undefined symbols that no relocation names."""
     needed = {relocation.symbol for section in obj.sections for relocation in section.relocations}
     kept = [

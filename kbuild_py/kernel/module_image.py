@@ -19,7 +19,7 @@ import lzma
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +36,7 @@ from kbuild_py.kernel.image import ImageSymbol, OutsideImage
 # any module fills, a place for each symbol of other modules.
 BASE = 0xFFFF_FFFF_C000_0000
 OTHERS = 0xFFFF_FFFF_F000_0000
+OWN = range(BASE, OTHERS)
 INITIALISATION = (".init", ".exit")
 WORD = 1 << 64
 
@@ -95,14 +96,18 @@ class ModuleImage:
         if self.init_range[0]:
             self.init_range = (self.init_range[0], at)
         if at >= OTHERS:
-            raise refuse(obj.path, f"its sections have {at - BASE} bytes, more than the kernel has for modules")
+            raise refuse(
+                obj.path, f"its sections have {at - BASE} bytes, more than the kernel has for modules"
+            )
         self.others: dict[str, ImageSymbol] = {}
         for symbol in obj.symbols:
             if symbol.section == SHN_UNDEF and symbol.name:
                 self.others[symbol.name] = self._outside(symbol.name, vmlinux)
         types = architecture(obj.machine, obj.path).relocations
         self._data = {index: self._relocated(obj.sections[index], types) for index in self.starts}
-        self._order = sorted((start, index) for index, start in self.starts.items() if obj.sections[index].size)
+        self._order = sorted(
+            (start, index) for index, start in self.starts.items() if obj.sections[index].size
+        )
 
     def _outside(self, name: str, vmlinux: Exporter) -> ImageSymbol:
         """A symbol of vmlinux that the module uses, or the stand-in for one of another module."""
@@ -122,7 +127,7 @@ class ModuleImage:
         start = self.starts.get(symbol.section)
         return None if start is None else start + symbol.value
 
-    def _relocated(self, section: Section, types: dict[int, RelocationType]) -> bytes:
+    def _relocated(self, section: Section, types: Mapping[int, RelocationType]) -> bytes:
         data = bytearray(section.data)
         for item in section.relocations:
             kind = types.get(item.type)
@@ -130,7 +135,9 @@ class ModuleImage:
                 if kind is not None and not kind.width:
                     continue
                 name = kind.name if kind else item.type
-                raise refuse(self.place, f"{section.name} has a relocation of type {name}, which is not known")
+                raise refuse(
+                    self.place, f"{section.name} has a relocation of type {name}, which is not known"
+                )
             self._write(data, section, item, kind)
         return bytes(data)
 
@@ -147,7 +154,7 @@ class ModuleImage:
         data[item.offset : item.offset + kind.width] = struct.pack("<Q", value & mask)[: kind.width]
 
     def read(self, address: int, size: int) -> bytes:
-        """`size` bytes at `address`; raises `OutsideImage` when they are not all in one section with bytes."""
+        """`size` bytes at `address`; raises `OutsideImage` when no section has all of them."""
         position = bisect_right(self._order, (address, len(self._obj.sections))) - 1
         if position >= 0 and size >= 0:
             start, index = self._order[position]
@@ -211,7 +218,7 @@ class ModuleSymbols:
 
 
 def is_passing(section: Section) -> bool:
-    """Whether the kernel frees the section after the module has started, or the symbols in it do not count."""
+    """Whether the kernel frees the section when the module has started; its symbols do not count then."""
     return section.name.startswith(INITIALISATION)
 
 

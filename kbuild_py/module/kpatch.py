@@ -6,9 +6,10 @@ Pure: what the earlier stages found out goes in, file names and their contents c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kbuild_py.module.dynrela import Dynrela
 from kbuild_py.module.hooks import BoundHook
 from kbuild_py.module.render import c_text, render
 from kbuild_py.symbols import Reference
@@ -61,6 +62,25 @@ class PatchedFunction:
     force_unsafe: bool
 
 
+@dataclass(frozen=True, slots=True)
+class PatchedObject:
+    """What the patch does to vmlinux or to one module.
+
+    references: what patched code reaches in vmlinux without a dynrela; only vmlinux has such
+    """
+
+    name: str
+    functions: tuple[PatchedFunction, ...]
+    references: tuple[Reference, ...] = ()
+    dynrelas: tuple[Dynrela, ...] = ()
+    hooks: tuple[BoundHook, ...] = ()
+
+    @property
+    def listed(self) -> tuple[Reference, ...]:
+        """The references that kallsyms lists, which the core compares."""
+        return tuple(reference for reference in self.references if reference.sympos)
+
+
 def module_sources(
     *,
     name: str,
@@ -68,17 +88,14 @@ def module_sources(
     release: str,
     version: str,
     build_id: str,
-    functions: Sequence[PatchedFunction],
-    references: Iterable[Reference],
-    hooks: Sequence[BoundHook] = (),
-    objects: Sequence[str],
+    objects: Sequence[PatchedObject],
+    files: Sequence[str],
 ) -> dict[str, str]:
     """File name -> content of everything that Kbuild needs next to the patch objects.
 
     build_id: of the image, in hex
-    objects:  names of the patch objects, unit.o (each lies there as unit.o_shipped)
+    files:    names of the patch objects, unit.o (each lies there as unit.o_shipped)
     """
-    listed = [reference for reference in references if reference.sympos]
     source = render(
         "patch-module.c.j2",
         {
@@ -88,15 +105,14 @@ def module_sources(
             "version": version,
             "build_id_text": build_id,
             "build_id": [f"0x{byte:02x}" for byte in bytes.fromhex(build_id)],
-            "functions": functions,
-            "references": listed,
-            "hooks": hooks,
-            "anchors": sorted({reference.anchor for reference in listed}),
+            "objects": objects,
+            "functions": [function for item in objects for function in item.functions],
+            "anchors": sorted({reference.anchor for item in objects for reference in item.listed}),
         },
     )
-    return {"patch.c": source, "Kbuild": kbuild_file(f"kpatch-{name}", name, objects)}
+    return {"patch.c": source, "Kbuild": kbuild_file(f"kpatch-{name}", name, files)}
 
 
-def kbuild_file(module: str, name: str, objects: Sequence[str]) -> str:
+def kbuild_file(module: str, name: str, files: Sequence[str]) -> str:
     """The Kbuild file for `module`, of the patch `name`."""
-    return render("Kbuild.j2", {"module": module, "name": name, "objects": objects})
+    return render("Kbuild.j2", {"module": module, "name": name, "objects": files})

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kbuild_py.errors import refuse
-from kbuild_py.module.hooks import BoundHook
-from kbuild_py.module.kpatch import PatchedFunction, kbuild_file
+from kbuild_py.module.kpatch import PatchedFunction, PatchedObject, kbuild_file
 from kbuild_py.module.render import c_text, render
 
 # Of the core's interface (core/kpatch.h), what the kernel has as klp_shadow_*; patch.c defines these.
@@ -34,16 +33,15 @@ def module_sources(
     release: str,
     version: str,
     build_id: str,
-    functions: Sequence[PatchedFunction],
-    hooks: Sequence[BoundHook] = (),
+    objects: Sequence[PatchedObject],
     shadow: Sequence[str] = (),
-    objects: Sequence[str],
+    files: Sequence[str],
 ) -> dict[str, str]:
     """File name -> content of everything that Kbuild needs next to the patch objects.
 
     build_id: of the image, in hex
-    shadow:   what the objects use of `SHADOW`
-    objects:  names of the patch objects, unit.o (each lies there as unit.o_shipped)
+    shadow:   what the patch objects use of `SHADOW`
+    files:    names of the patch objects, unit.o (each lies there as unit.o_shipped)
     """
     source = render(
         "livepatch-module.c.j2",
@@ -54,12 +52,12 @@ def module_sources(
             "version": version,
             "build_id": [f"0x{byte:02x}" for byte in bytes.fromhex(build_id)],
             "build_id_text": build_id,
-            "functions": functions,
-            "hooks": hooks,
+            "objects": objects,
+            "functions": [function for item in objects for function in item.functions],
             "shadow": shadow,
         },
     )
-    return {"patch.c": source, "Kbuild": kbuild_file(f"livepatch-{name}", name, objects)}
+    return {"patch.c": source, "Kbuild": kbuild_file(f"livepatch-{name}", name, files)}
 
 
 def check_kernel(options: Mapping[str, str], kernel: str) -> None:

@@ -72,7 +72,9 @@ def check_patches(
     for item in objects:
         if item.name not in built and item.functions != ():
             near = difflib.get_close_matches(item.name, built, 1)
-            remedy = f"did you mean {near[0]!r}?" if near else "take it out, or write functions: [] for hooks only"
+            remedy = (
+                f"did you mean {near[0]!r}?" if near else "take it out, or write functions: [] for hooks only"
+            )
             problems.add(item.place, f"no file that the patch changes is part of {item.name}", remedy)
     problems.raise_if_any()
     return tuple(units)
