@@ -46,6 +46,7 @@ from kbuild_py.progress import say
 from kbuild_py.run import show
 from kbuild_py.unit import check, command, compile, patchfile
 from kbuild_py.vm.livepatch import livepatch_guest
+from kbuild_py.vm.modules import module_files
 from kbuild_py.vm.verify import verify, verify_guest
 
 
@@ -403,10 +404,12 @@ def make_runtime_package(root: Path, output: Path, configuration: BuildConfigura
 def verify_module(build: Build, backend: Backend) -> None:
     """06-vm: the manifest's checks in the stock kernel, before load, after load, after unload."""
     target, files, checks = _target(build), build.on(backend), build.manifest.checks
+    names = [item.name for item in build.manifest.objects if item.name != symbols.VMLINUX]
+    there = module_files(target.modules, names)
     if backend is Backend.KPATCH:
-        guest = verify_guest(checks, build.core_module, files.module)
+        guest = verify_guest(checks, build.core_module, files.module, files=there)
     else:
-        guest = livepatch_guest(checks, files.module)
+        guest = livepatch_guest(checks, files.module, files=there)
     verify(target.boot_image, guest, files.boot_report.parent, patchfile.shown(build.manifest.path))
 
 

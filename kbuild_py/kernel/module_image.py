@@ -57,8 +57,8 @@ def find_module(folder: Path, name: str) -> Path:
     raise refuse(folder, f"the kernel's package has no module {name}", "is it part of vmlinux, or not built?")
 
 
-def read_module(path: Path) -> ObjectFile:
-    """The module's object, unpacked."""
+def unpacked(path: Path) -> bytes:
+    """The module's file, without its compression."""
     try:
         data = path.read_bytes()
         if path.suffix == ".xz":
@@ -69,7 +69,12 @@ def read_module(path: Path) -> ObjectFile:
             data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
     except (OSError, lzma.LZMAError, zlib.error, zstandard.ZstdError) as error:
         raise refuse(path, f"cannot be unpacked: {error}", "remove the file and build again") from error
-    return parse_object(data, str(path))
+    return data
+
+
+def read_module(path: Path) -> ObjectFile:
+    """The module's object."""
+    return parse_object(unpacked(path), str(path))
 
 
 class ModuleImage:
