@@ -46,7 +46,7 @@ from kbuild_py.progress import say
 from kbuild_py.run import show
 from kbuild_py.unit import check, command, compile, patchfile
 from kbuild_py.vm.livepatch import livepatch_guest
-from kbuild_py.vm.modules import module_files
+from kbuild_py.vm.modules import depends, module_files
 from kbuild_py.vm.verify import verify, verify_guest
 
 
@@ -320,7 +320,8 @@ def _shipped(target: TargetKernel, name: str) -> Shipped:
     obj = module_image.read_module(module_image.find_module(target.modules, name))
     image = module_image.ModuleImage(obj, vmlinux)
     names = module_image.ModuleSymbols(obj, image)
-    return Shipped(image, names, symbols.Home(name, names, module_image.OWN, image.init_range))
+    uses = frozenset(depends(obj))
+    return Shipped(image, names, symbols.Home(name, names, module_image.OWN, image.init_range, uses))
 
 
 def _objects(build: Build) -> dict[str, str]:

@@ -54,6 +54,8 @@ OF_PATCH_C = re.compile(
 VMLINUX = "vmlinux"
 # How a livepatch module names a symbol that is not exported (Documentation/livepatch/module-elf-format.rst).
 LATE_PREFIX = ".klp.sym."
+# Until the module is linked: `.klp.sym.USER:OBJECT.NAME,POSITION` for a module's use of another one's symbol.
+LATE_USER = ":"
 
 
 class SymbolTable(Protocol):
@@ -84,12 +86,14 @@ class Home:
     symbols:    those of the module, at the addresses of the proof, then those that it takes from elsewhere
     own:        the addresses that the module itself has there
     init_range: those of them that are freed when it has started
+    uses:       the modules that it depends on, which are loaded before it and stay as long as it does
     """
 
     name: str
     symbols: SymbolTable
     own: range
     init_range: tuple[int, int]
+    uses: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +202,10 @@ class LateSymbols(Anchors):
         return late_reference("vmlinux", name, sympos, address)
 
 
-def late_reference(owner: str, name: str, sympos: int, address: int = 0) -> Reference:
-    """A symbol that is looked up when its object, vmlinux or a module, is patched."""
-    return Reference(name, sympos, address, f"{LATE_PREFIX}{owner}.{name},{sympos}", 0, owner)
+def late_reference(owner: str, name: str, sympos: int, address: int = 0, user: str = "") -> Reference:
+    """A symbol of `owner`, vmlinux or a module, that is looked up when that is patched; or when `user` is."""
+    when = f"{user}{LATE_USER}" if user else ""
+    return Reference(name, sympos, address, f"{LATE_PREFIX}{when}{owner}.{name},{sympos}", 0, owner)
 
 
 def resolve(
@@ -239,7 +244,7 @@ def resolve(
                 continue
             # Another unit's changed function is reached through the old one, as everybody else does.
             by_name = {} if local or symbol.name in changed else exports
-            if (other := _export_of_module(symbol.name, unit.home, by_name)) is not None:
+            if (other := _export_of_module(symbol.name, unit, by_name, problems)) is not None:
                 reached[symbol.index] = other
                 continue
             address = _address(symbol, local, unit, by_name, symbols, problems)
@@ -268,13 +273,24 @@ def resolve(
     return published, tuple(ordered)
 
 
-def _export_of_module(name: str, home: Home | None, exports: Mapping[str, Export]) -> Reference | None:
+def _export_of_module(
+    name: str, unit: Unit, exports: Mapping[str, Export], problems: Problems
+) -> Reference | None:
     """The way from a module's patched code to what another module exports, which the first one uses."""
-    export = exports.get(name)
+    export, home = exports.get(name), unit.home
     if home is None or export is None or export.module == "vmlinux":
         return None
     owner = export.module.rpartition("/")[2].replace("-", "_")
-    return None if owner == home.name else late_reference(owner, name, 0)
+    if owner == home.name:
+        return None
+    if owner not in home.uses:
+        problems.add(
+            unit.source,
+            f"patched code refers to '{name}' of the module {owner}, which {home.name} does not depend on: "
+            f"it need not be loaded when {home.name} is",
+            f"use what vmlinux, {home.name} and the modules that it depends on have",
+        )
+    return late_reference(owner, name, 0, user=home.name)
 
 
 def _reach(name: str, address: int, home: Home | None, anchors: Anchors) -> Reference:

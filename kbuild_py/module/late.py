@@ -14,6 +14,7 @@ symbols of these names, about which nobody complains, and this pass rewrites the
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +22,7 @@ from dataclasses import replace
 from kbuild_py.elf import constants as elf
 from kbuild_py.elf.object import SHN_LIVEPATCH, SHN_UNDEF, ObjectFile, Relocation, Section
 from kbuild_py.elf.read import RELA_ENTRY
-from kbuild_py.symbols import LATE_PREFIX
+from kbuild_py.symbols import LATE_PREFIX, LATE_USER
 
 # What patch.c (templates/livepatch-module.c.j2) itself takes from the kernel: C knows no name with a comma.
 OF_PATCH_C = {
@@ -42,7 +43,7 @@ def with_late_relocations(module: ObjectFile, names: Mapping[str, str] = OF_PATC
         if symbol.section == SHN_UNDEF and (symbol.name in names or symbol.name.startswith(LATE_PREFIX))
     }
     symbols = tuple(
-        replace(symbol, name=late[symbol.index], bind=elf.STB_GLOBAL, section=SHN_LIVEPATCH)
+        replace(symbol, name=shown(late[symbol.index]), bind=elf.STB_GLOBAL, section=SHN_LIVEPATCH)
         if symbol.index in late
         else symbol
         for symbol in module.symbols
@@ -65,5 +66,11 @@ def with_late_relocations(module: ObjectFile, names: Mapping[str, str] = OF_PATC
 
 
 def object_of(symbol: str) -> str:
-    """The object that a late symbol is looked up in."""
-    return symbol.removeprefix(LATE_PREFIX).partition(".")[0]
+    """The object with which a late symbol is written: the one that has it, or the module that uses it."""
+    return re.split(rf"[.{LATE_USER}]", symbol.removeprefix(LATE_PREFIX), maxsplit=1)[0]
+
+
+def shown(symbol: str) -> str:
+    """A late symbol's name in the finished module."""
+    _, found, rest = symbol.removeprefix(LATE_PREFIX).partition(LATE_USER)
+    return f"{LATE_PREFIX}{rest}" if found else symbol
