@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -38,7 +38,7 @@ from kbuild_py.manifest.model import (
 )
 from kbuild_py.module import build as module_build
 from kbuild_py.module import dynrela, hooks, kpatch, livepatch, own
-from kbuild_py.module.late import with_late_relocations
+from kbuild_py.module.late import object_of, with_late_relocations
 from kbuild_py.module.recipe import replay
 from kbuild_py.package import deb, patch, runtime, sign
 from kbuild_py.package.record import record
@@ -243,7 +243,10 @@ def build_patch_module(build: Build, backend: Backend, signing: Signing | None) 
         }
         shadow = [name for name in livepatch.SHADOW if name in used]
         texts = livepatch.module_sources(**about, objects=patched, shadow=shadow, files=list(objects))
-        for note in livepatch.notes([function for item in patched for function in item.functions]):
+        for name, used_names in _names_in_modules(patched, references).items():
+            livepatch.check_positions(name, used_names, _shipped(target, name).shifting)
+        notes = livepatch.notes([function for item in patched for function in item.functions])
+        for note in [*notes, *livepatch.reload_notes(map(object_of, late), names)]:
             say(note)
     texts["kpatch.h"] = build.core_header.read_text()
     module_build.write_module(files.module_folder, texts.items(), objects.items())
@@ -260,6 +263,20 @@ def build_patch_module(build: Build, backend: Backend, signing: Signing | None) 
     does = [f"replaces {', '.join(item.name for item in functions)}"] if functions else []
     does += [f"{hook.kind.value} runs {hook.symbol}" for hook in called]
     say(f"{patchfile.shown(files.module)}: {'; '.join(does)}")
+
+
+def _names_in_modules(
+    patched: Iterable[kpatch.PatchedObject], references: Iterable[symbols.Reference]
+) -> dict[str, list[str]]:
+    """Module -> its symbols that the patch replaces or reaches."""
+    found: dict[str, list[str]] = {}
+    for item in patched:
+        found.setdefault(item.name, []).extend(function.old_name for function in item.functions)
+    for reference in references:
+        if object_of(reference.anchor) == reference.object:
+            found.setdefault(reference.object, []).append(reference.name)
+    found.pop(symbols.VMLINUX, None)
+    return found
 
 
 def _in_order(build: Build, references: Iterable[symbols.Reference]) -> list[PatchedObject]:
@@ -304,11 +321,15 @@ def _patched_functions(
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """What was shipped of vmlinux or of a module, for the proof; and the module, for references."""
+    """What was shipped of vmlinux or of a module, for the proof; and the module, for references.
+
+    shifting: the module's names whose positions are others while it starts
+    """
 
     image: baseline.Image
     names: baseline.ImageNames
     home: symbols.Home | None = None
+    shifting: Set[str] = frozenset()
 
 
 @cache
@@ -321,7 +342,9 @@ def _shipped(target: TargetKernel, name: str) -> Shipped:
     image = module_image.ModuleImage(obj, vmlinux)
     names = module_image.ModuleSymbols(obj, image)
     uses = frozenset(depends(obj))
-    return Shipped(image, names, symbols.Home(name, names, module_image.OWN, image.init_range, uses))
+    return Shipped(
+        image, names, symbols.Home(name, names, module_image.OWN, image.init_range, uses), names.shifting
+    )
 
 
 def _objects(build: Build) -> dict[str, str]:

@@ -10,7 +10,7 @@ read by the proof exactly as the kernel's own image is.
 
 The addresses mean nothing to a running kernel.  What a module's symbol is called there is its name and its
 position among the module's symbols of that name, in the order of its symbol table, initialisation code left
-out (core/symbols.c, find_in_module).
+out (core/symbols.c, find_in_module).  The kernel's livepatch counts that, too, while the module is starting.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import lzma
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -37,7 +37,7 @@ from kbuild_py.kernel.image import ImageSymbol, OutsideImage
 BASE = 0xFFFF_FFFF_C000_0000
 OTHERS = 0xFFFF_FFFF_F000_0000
 OWN = range(BASE, OTHERS)
-INITIALISATION = (".init", ".exit")
+INITIALISATION = ".init"
 WORD = 1 << 64
 
 
@@ -174,6 +174,8 @@ class ModuleSymbols:
 
     def __init__(self, obj: ObjectFile, image: ModuleImage) -> None:
         self._names: dict[str, list[ImageSymbol]] = {}
+        # Names whose positions are others while the module starts, when initialisation code counts.
+        self.shifting = frozenset(_shifting(obj))
         own = []
         for passing in (False, True):
             for symbol in obj.symbols[1:]:
@@ -225,6 +227,16 @@ class ModuleSymbols:
 def is_passing(section: Section) -> bool:
     """Whether the kernel frees the section when the module has started; its symbols do not count then."""
     return section.name.startswith(INITIALISATION)
+
+
+def _shifting(obj: ObjectFile) -> Iterator[str]:
+    """The names of symbols that come after one of initialisation code of the same name."""
+    passing = set()
+    for symbol in obj.symbols[1:]:
+        if _is_listed(symbol) and is_passing(obj.sections[symbol.section]):
+            passing.add(symbol.name)
+        elif _is_listed(symbol) and symbol.name in passing:
+            yield symbol.name
 
 
 def _is_listed(symbol: Symbol) -> bool:

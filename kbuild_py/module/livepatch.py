@@ -10,11 +10,12 @@ Pure: what the earlier stages found out goes in, file names and their contents c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
-from kbuild_py.errors import refuse
+from kbuild_py.errors import Problems, refuse
 from kbuild_py.module.kpatch import PatchedFunction, PatchedObject, kbuild_file
 from kbuild_py.module.render import c_text, render
+from kbuild_py.symbols import SymbolTable
 
 # Of the core's interface (core/kpatch.h), what the kernel has as klp_shadow_*; patch.c defines these.
 SHADOW = (
@@ -64,6 +65,37 @@ def check_kernel(options: Mapping[str, str], kernel: str) -> None:
     """`UserError` when the kernel, by its configuration, has no livepatch."""
     if options.get("LIVEPATCH") != "y":
         raise refuse(kernel, "this kernel was built without CONFIG_LIVEPATCH", "write backend: kpatch")
+
+
+def check_positions(module: str, used: Iterable[str], shifting: Set[str]) -> None:
+    """`UserError` for names that the kernel would look up wrongly in a module that is just starting.
+
+    used:     names of the module's symbols that the patch replaces or reaches
+    shifting: those whose position counts symbols of initialisation code, until the module has started
+    """
+    problems = Problems()
+    for name in sorted(set(used) & shifting):
+        problems.add(
+            f"{module}: {name}",
+            "livepatch finds it by its position among equal names, and one of them belongs to initialisation "
+            "code, which counts only while the module starts",
+            "write backend: kpatch",
+        )
+    problems.raise_if_any()
+
+
+def reload_notes(modules: Iterable[str], symbols: SymbolTable) -> list[str]:
+    """What to know of modules that late relocations belong to, on kernels that cannot write those twice.
+
+    Since Linux 6.3 a kernel clears them when such a module is unloaded (clear_relocate_add).
+    """
+    if symbols.named("clear_relocate_add"):
+        return []
+    return [
+        f"{module}: this kernel's livepatch can patch it once only; when it is unloaded, it cannot be loaded "
+        "again before this patch is removed"
+        for module in sorted(set(modules))
+    ]
 
 
 def notes(functions: Sequence[PatchedFunction]) -> list[str]:
