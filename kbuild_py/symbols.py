@@ -84,7 +84,7 @@ class Home:
     """The module that a translation unit is part of.
 
     symbols:    those of the module, at the addresses of the proof, then those that it takes from elsewhere
-    own:        the addresses that the module itself has there
+    own:        the addresses that the module itself has there; vmlinux is below them
     init_range: those of them that are freed when it has started
     uses:       the modules that it depends on, which are loaded before it and stay as long as it does
     """
@@ -242,11 +242,12 @@ def resolve(
             local = symbol.name in unit.locals
             if not local and symbol.name in defined - changed:
                 continue
-            # Another unit's changed function is reached through the old one, as everybody else does.
-            by_name = {} if local or symbol.name in changed else exports
-            if (other := _export_of_module(symbol.name, unit, by_name, problems)) is not None:
+            other = None if local else _export_of_module(symbol.name, unit, exports, problems)
+            if other is not None:
                 reached[symbol.index] = other
                 continue
+            # Another unit's changed function is reached through the old one, as everybody else does.
+            by_name = {} if local or symbol.name in changed else exports
             address = _address(symbol, local, unit, by_name, symbols, problems)
             if address is None:
                 continue
@@ -295,8 +296,10 @@ def _export_of_module(
 
 def _reach(name: str, address: int, home: Home | None, anchors: Anchors) -> Reference:
     """The way to an address: late when it is in the module that the code belongs to."""
-    if home is None or address not in home.own:
+    if home is None or address < home.own.start:
         return anchors.reach(name, address)
+    if address not in home.own:
+        raise refuse(name, f"is neither of vmlinux nor of {home.name}, and no module exports it")
     try:
         return late_reference(home.name, name, home.symbols.sympos(name, address), address)
     except LookupError as error:

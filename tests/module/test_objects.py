@@ -51,7 +51,8 @@ MANY = """\
     functions: [meminfo_proc_show]
     hooks: {pre_patch: image_comes}
   fat:
-    functions: [fat_show_options, init_once]
+    # The compiler makes parse_options() otherwise, too.
+    functions: [fat_fill_super, fat_show_options, init_once, parse_options]
     hooks: {pre_patch: fat_comes, post_unpatch: fat_goes}
   vfat:
     functions: [vfat_fill_super]
@@ -63,7 +64,7 @@ MANY = """\
     hooks: {post_patch: loop_came}
 """
 LOG = "dmesg | grep -v kbuild-py"  # which has these commands, too
-SAID = "(hook: fat|vfat_fill_super:|init_once:).*"
+SAID = "(hook: fat|v?fat_fill_super:|init_once:).*"
 MOUNT = "mount -t vfat -o iocharset=default /dev/loop0 /mnt"
 COMES = f"""\
   before_load:
@@ -80,6 +81,7 @@ COMES = f"""\
     - run: >-
         {LOG} | grep -E -o '{SAID}' | sort -u
       stdout: |
+        fat_fill_super: 1
         hook: fat comes
         init_once: fat inode
         vfat_fill_super: 0
@@ -94,6 +96,11 @@ COMES_BACK = f"""\
       contains: patched=1
   after_unload:
     - run: cat /mnt/file; grep /mnt /proc/mounts
+      absent: patched
+    # Once more, while the modules are there.
+    - run: insmod /modules/kpatch-many.ko && grep /mnt /proc/mounts && rmmod kpatch_many
+      contains: patched=1
+    - run: grep /mnt /proc/mounts
       absent: patched
     - run: umount /mnt && rmmod vfat fat && modprobe vfat && rmmod vfat fat
 """
@@ -132,26 +139,28 @@ def vfat_patch(tree: Path) -> str:
     return edited(tree, NAMEI, call, new)
 
 
-def two_places(tree: Path) -> str:
-    """Two functions of one file: one with a name that the module has twice, one with static data in reach."""
-    text = (tree / INODE).read_text()
-    show = '\tseq_printf(m, ",dmask=%04o", opts->fs_dmask);\n'
-    once = "\tei->nr_caches = 0;\n"
-    assert text.count(show) == text.count(once) == 1
-    new = text.replace(show, show + '\tseq_printf(m, ",patched=%d", fat_inode_cachep != NULL);\n')
-    new = new.replace(once, once + '\tpr_info("init_once: fat inode\\n");\n')
-    return "".join(
-        difflib.unified_diff(
-            text.splitlines(keepends=True), new.splitlines(keepends=True), f"a/{INODE}", f"b/{INODE}"
-        )
-    )
+def fat_patch(tree: Path) -> str:
+    """A static variable, a name that the module has twice, and a function that the other module calls."""
+    before = after = (tree / INODE).read_text()
+    for line, added in (
+        (
+            '\tseq_printf(m, ",dmask=%04o", opts->fs_dmask);\n',
+            'seq_printf(m, ",patched=%d", !!fat_inode_cachep)',
+        ),
+        ("\tei->nr_caches = 0;\n", 'pr_info("init_once: fat inode\\n")'),
+        ("\tsb->s_magic = MSDOS_SUPER_MAGIC;\n", 'pr_info("fat_fill_super: %d\\n", isvfat)'),
+    ):
+        assert after.count(line) == 1
+        after = after.replace(line, f"{line}\t{added};\n")
+    lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
+    return "".join(difflib.unified_diff(*lines, f"a/{INODE}", f"b/{INODE}"))
 
 
 @pytest.fixture(scope="module")
 def many(project: Throwaway, debian12: TargetKernel) -> Path:
     """The patch of all of them, for the core; and as `late` for the kernel's livepatch."""
     tree = debian12.tree
-    patch = edited(tree, MEMINFO, '"VmallocTotal:', '"VMALLOCTOTAL:') + two_places(tree) + vfat_patch(tree)
+    patch = edited(tree, MEMINFO, '"VmallocTotal:', '"VMALLOCTOTAL:') + fat_patch(tree) + vfat_patch(tree)
     add(project, "many", patch, MANY, COMES + GOES + COMES_BACK, HOOKS)
     add(project, "late", patch, MANY, COMES + GOES, HOOKS, backend="livepatch")
     said = project.built("build:many", "build:late").stderr
