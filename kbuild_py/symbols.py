@@ -47,9 +47,8 @@ DATA_PREFIXES = (".data", ".rodata", ".bss")
 # What patch.c (templates/patch-module.c.j2) calls things of its own.  It names changed functions and hooks by
 # their symbols, and for one of these names the assembler would take its own thing.
 OF_PATCH_C = re.compile(
-    r"(code|spans|parts_of|funcs|references|dynrelas|vmlinux|object|kpatch_place)_\w+|no_object|objects"
-    r"|build_id|patch|replace|patch_init|patch_exit"
-    r"|init_module|cleanup_module|notes_begin|notes_end|check_kernel"
+    r"(code|spans|parts_of|funcs|references|dynrelas|object|no_object|kpatch_place)_\w+|objects|build_id|patch"
+    r"|replace|patch_init|patch_exit|init_module|cleanup_module|notes_begin|notes_end|check_kernel"
 )
 VMLINUX = "vmlinux"
 # How a livepatch module names a symbol that is not exported (Documentation/livepatch/module-elf-format.rst).
@@ -124,8 +123,9 @@ class Unit:
 class Reference:
     """A kernel symbol reached through an anchor: address = anchor + distance.
 
-    object is vmlinux or the module that has it; then the anchor is a late symbol.  sympos is the symbol's position among those of its name, counted from 1; 0 where kallsyms does not
-    list it (then only the build ID vouches for it).
+    sympos is the symbol's position among those of its name, counted from 1; 0 where kallsyms does not list it
+    (then only the build ID vouches for it).  object is vmlinux or the module that has the symbol; then the
+    anchor is a late symbol.
     """
 
     name: str

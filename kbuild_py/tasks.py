@@ -309,7 +309,7 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
             f"diff {source}",
             "diff_unit",
             source,
-            file_dep=[kernel_facts, unit.original, unit.patched],
+            file_dep=[kernel_facts, build.commands, unit.original, unit.patched],
             targets=[unit.delta, unit.patch_object],
         )
     for path in build.c_sources:
@@ -330,7 +330,7 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
         "compare what changed with what is declared",
         "check_contract",
         says=manifest.objects,
-        file_dep=[kernel_facts, *proofs, *deltas],
+        file_dep=[kernel_facts, build.commands, *proofs, *deltas],
         targets=[build.contract],
     )
     # From here on: exactly the declared functions change, and each is proven to be the running kernel's.
@@ -350,6 +350,7 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
             says=(manifest.patch_name, manifest.description, manifest.consistency, called, backend, signing),
             file_dep=[
                 kernel_facts,
+                build.commands,
                 build.contract,
                 *([build.core_symbols] if with_core else []),
                 build.core_header,

@@ -11,7 +11,8 @@ import pytest
 
 from kbuild_py.baseline import FunctionProof, Proof, State
 from kbuild_py.baseline.proof import Difference
-from kbuild_py.contract import Replacement, check
+from kbuild_py.contract import Replacement
+from kbuild_py.contract import check as check_objects
 from kbuild_py.errors import UserError
 from kbuild_py.manifest.model import (
     Backend,
@@ -24,6 +25,13 @@ from kbuild_py.manifest.model import (
 )
 
 BASE = 0xFFFFFFFF81000000
+
+
+def check(
+    declared: Manifest, deltas: dict[str, dict[str, Any]], proofs: dict[str, Proof]
+) -> tuple[Replacement, ...]:
+    """The contract of a patch whose files are all part of vmlinux."""
+    return check_objects(declared, dict.fromkeys(deltas, "vmlinux"), deltas, proofs)
 
 
 def manifest(*functions: Function | str) -> Manifest:
@@ -87,7 +95,7 @@ def refusal(*arguments: Any) -> str:
 def test_declared_and_changed() -> None:
     deltas = {"fs/a.c": delta(function("f"), function("helper", status="new"))}
     assert check(manifest("f"), deltas, {"fs/a.c": proof("e", "f")}) == (
-        Replacement("fs/a.c", "f", "f", BASE + 0x100, 0x10, (), False),
+        Replacement("vmlinux", "fs/a.c", "f", "f", BASE + 0x100, 0x10, (), False),
     )
 
 

@@ -39,11 +39,19 @@ PURE = {
         "kbuild_py.manifest.model",
         "kbuild_py.symbols",
     ),
+    "kbuild_py.module.dynrela": (
+        "kbuild_py.errors",
+        "kbuild_py.elf",
+        "kbuild_py.delta",
+        "kbuild_py.baseline",
+        "kbuild_py.symbols",
+    ),
     "kbuild_py.module.kpatch": (
         "kbuild_py.errors",
         "kbuild_py.symbols",
         "kbuild_py.module.render",
         "kbuild_py.module.hooks",
+        "kbuild_py.module.dynrela",
     ),
     "kbuild_py.module.livepatch": (
         "kbuild_py.errors",

@@ -152,7 +152,7 @@ def test_two_static_functions_of_one_name_get_two_names() -> None:
 
 def test_a_function_that_is_called_like_something_of_patch_c() -> None:
     """It gets another name, for the assembler would take patch.c's."""
-    for name in ("patch", "objects", "vmlinux_funcs", "code_1_2"):
+    for name in ("patch", "objects", "funcs_1", "code_1_2"):
         obj = build(function(name, b"\xc3", bind="local"))
         known = {name: 0xFFFFFFFF81005000}
         (bound,), _ = resolve([unit(obj, changed=(name,), addresses=known)], EXPORTS, SYMBOLS)

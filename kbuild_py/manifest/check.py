@@ -209,6 +209,9 @@ def _reads_as(node: Scalar) -> str:
 def _unknown_key(path: Path, key: Scalar, schema: Any) -> Misfit:
     known = list(schema["properties"])
     near = remedy.nearest(key.text, known)
+    plain = key.text.replace("-", "_")
+    if any(re.search(one, plain) for one in schema.get("patternProperties", ())):
+        near = plain
     if "errorMessage" in schema:
         cause = f"{_label((*path, key.text))}: {schema['errorMessage']}"
     elif key.text:

@@ -334,7 +334,7 @@ MANIFEST = Format(
                     rest=Field(
                         "MODULE",
                         _OBJECT,
-                        "A module of the kernel, by its name as `lsmod` prints it (with `_`, never `-`). It is "
+                        "A module of the kernel, by its name as `lsmod` prints it (with `_`, not `-`). It is "
                         "patched when the patch is loaded, or else when the module is.",
                         example={"functions": ["loop_attr_offset_show"]},
                     ),

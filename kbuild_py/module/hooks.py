@@ -61,10 +61,9 @@ def bind(
     """
     problems = Problems()
     found = list(_marked(manifest, homes, accounts, problems))
-    for item, hook in ((item, hook) for item in manifest.objects for hook in item.hooks):
+    for home, hook in ((item.name, hook) for item in manifest.objects for hook in item.hooks):
         candidates = [
-            replace(one, object=item.name)
-            for one in (*_in_sources(hook, objects), *_in_patch(hook, accounts))
+            replace(one, object=home) for one in (*_in_sources(hook, objects), *_in_patch(hook, accounts))
         ]
         passing = next((section for item in candidates if (section := _passing(item, objects))), "")
         if passing:

@@ -64,12 +64,14 @@ def check_patches(
             problems.add(
                 places[path],
                 f"{path} is part of {what}, which the manifest does not declare",
-                f"add '{command.object}:' with its functions below objects:, or leave the file out of the patch",
+                f"add '{command.object}:' with its functions to objects, or leave the file out of the patch",
             )
         else:
             units += [TranslationUnit(source, command) for source in sources if source.path == path]
+    # Of a file that cannot be patched nobody knows whose it was meant to be.
+    known = all(isinstance(command, CompileCommand) for command in commands.values())
     built = {command.object for command in commands.values() if isinstance(command, CompileCommand)}
-    for item in objects:
+    for item in objects if known else ():
         if item.name not in built and item.functions != ():
             near = difflib.get_close_matches(item.name, built, 1)
             remedy = (

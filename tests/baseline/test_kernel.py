@@ -16,6 +16,7 @@ from kbuild_py.elf.read import read_object
 from kbuild_py.kernel.image import KernelImage
 from kbuild_py.kernel.symbols import KernelSymbols
 from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.manifest.model import PatchedObject
 from kbuild_py.unit.check import check_patches
 from kbuild_py.unit.command import CompileCommand, record
 from kbuild_py.unit.compile import PAIR_FLAGS, compile_unit, lay_out, plain_object, proof_object
@@ -254,7 +255,7 @@ def test_wrong_source_version_is_caught(
 ) -> None:
     """A file with a fix from a later version of the kernel, taken from an example manifest."""
     patches = sorted((MANIFESTS / "ipv6-sysctl-errors").glob("*.patch"))
-    units = check_patches(debian12, patches)
+    units = check_patches(debian12, patches, [PatchedObject("vmlinux", None, "")])
     layout = lay_out(debian12, units, tmp_path / "layout")
     for unit in units:
         command = unit.command

@@ -674,7 +674,7 @@ refused '{INVALID}' 'vmlinux:(null),0: no such symbol' {relocs} wrong=name
 refused '{INVALID}' 'object vmlinux has a number of entries without a table' {relocs} wrong=table
 refused 'File exists' 'saved_command_line,0: full+0x0/' {relocs} wrong=full
 refused 'Bad address' 'saved_command_line,0: its place is outside the patch module' {relocs} wrong=outside
-refused '{NOT_SUPPORTED}' 'saved_command_line: module kpt_victim is not the object' {relocs} wrong=module
+refused '{NOT_SUPPORTED}' 'saved_command_line: module kpt_victim is neither the object' {relocs} wrong=module
 """,
     )
 

@@ -20,7 +20,7 @@ from kbuild_py.kernel.image import KernelImage
 from kbuild_py.kernel.symbols import KernelSymbols
 from kbuild_py.kernel.target import TargetKernel
 from kbuild_py.module.build import kbuild, write_module
-from kbuild_py.module.kpatch import Code, Part, PatchedFunction, module_sources
+from kbuild_py.module.kpatch import Code, Part, PatchedFunction, PatchedObject, module_sources
 from kbuild_py.vm.guest import Guest, GuestStep
 from kbuild_py.vm.qemu import boot
 from kbuild_py.vm.report import Outcome, render_report
@@ -127,9 +127,8 @@ def compare(kernel: TargetKernel, folder: Path) -> Compared:
         release=kernel.release,
         version=kernel.version,
         build_id=kernel.build_id,
-        functions=[function],
-        references=[],
-        objects=[],
+        objects=[PatchedObject("vmlinux", (function,))],
+        files=[],
     )
     modules = build_modules(kernel, folder / "modules")
     texts |= {"kpatch.h": (CORE / "kpatch.h").read_text(), "new.c": NEW, "Kbuild": KBUILD}

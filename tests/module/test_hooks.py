@@ -14,7 +14,8 @@ from kbuild_py.elf.object import ObjectFile
 from kbuild_py.errors import UserError
 from kbuild_py.kernel.symbols import KernelSymbols
 from kbuild_py.manifest.model import Backend, Consistency, Hook, HookKind, Manifest, PatchedObject
-from kbuild_py.module.hooks import BoundHook, bind, check_names
+from kbuild_py.module.hooks import BoundHook, check_names
+from kbuild_py.module.hooks import bind as bind_objects
 from tests.delta.snippets import COMPILERS, compile_text
 
 OWN = "manifests/m/hooks.c"
@@ -44,6 +45,13 @@ def account(folder: Path, added: str, after: str = CODE) -> dict[str, dict[str, 
     return {FILE: result.to_json()}
 
 
+def bind(
+    declared: Manifest, accounts: dict[str, dict[str, Any]], objects: dict[str, ObjectFile]
+) -> tuple[BoundHook, ...]:
+    """The hooks of a patch whose files are all part of vmlinux."""
+    return bind_objects(declared, dict.fromkeys(accounts, "vmlinux"), accounts, objects)
+
+
 def refusal(*arguments: Any) -> str:
     with pytest.raises(UserError) as caught:
         bind(*arguments)
@@ -62,9 +70,9 @@ def test_a_function_of_a_source_and_one_of_the_patch(tmp_path: Path) -> None:
     hooks = manifest((HookKind.POST_PATCH, "go"), (HookKind.PRE_PATCH, "prepare"), (HookKind.LOAD, "go"))
     accounts = account(tmp_path, "static __attribute__((used)) int prepare(void) { return other(1); }")
     assert bind(hooks, accounts, own(tmp_path, "void go(void) { other(2); }")) == (
-        BoundHook(HookKind.PRE_PATCH, FILE, "prepare", False),
-        BoundHook(HookKind.LOAD, OWN, "go", False),
-        BoundHook(HookKind.POST_PATCH, OWN, "go", False),
+        BoundHook("vmlinux", HookKind.PRE_PATCH, FILE, "prepare", False),
+        BoundHook("vmlinux", HookKind.LOAD, OWN, "go", False),
+        BoundHook("vmlinux", HookKind.POST_PATCH, OWN, "go", False),
     )
 
 
@@ -73,8 +81,8 @@ def test_callbacks_that_the_source_registers(tmp_path: Path) -> None:
     old = 'void at_once(void) { other(3); } void *hook section(".kpatch.hooks.load") = at_once;'
     accounts = account(tmp_path, marked("pre_patch", "prepare") + old)
     assert bind(manifest(), accounts, {}) == (
-        BoundHook(HookKind.PRE_PATCH, FILE, "prepare", True),
-        BoundHook(HookKind.LOAD, FILE, "at_once", False),
+        BoundHook("vmlinux", HookKind.PRE_PATCH, FILE, "prepare", True),
+        BoundHook("vmlinux", HookKind.LOAD, FILE, "at_once", False),
     )
 
 

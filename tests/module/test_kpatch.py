@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from kbuild_py.manifest.model import HookKind
+from kbuild_py.module.dynrela import Dynrela
 from kbuild_py.module.hooks import BoundHook
-from kbuild_py.module.kpatch import Code, Part, PatchedFunction, module_sources
-from kbuild_py.symbols import OF_PATCH_C, Reference
+from kbuild_py.module.kpatch import Code, Part, PatchedFunction, PatchedObject, module_sources
+from kbuild_py.symbols import OF_PATCH_C, Reference, late_reference
 
 GOLDEN = Path(__file__).parent / "golden"
 TEXT = 0xFFFFFFFF81000000
@@ -61,36 +62,56 @@ REFERENCES = (
     Reference("same", 1, TEXT + 0x1000, "FSE_readNCount", 0),
     Reference("unlisted", 0, TEXT + 0x7000, "a_third_anchor", 0x40),
 )
-HOOKS = tuple(BoundHook(kind, "manifests/x/hooks.c", f"do_{kind.value}", False) for kind in HookKind)
-MARKED = (
-    BoundHook(HookKind.PRE_PATCH, "fs/a.c", "prepare.fs_a_c", True),
-    BoundHook(HookKind.LOAD, "fs/a.c", "at_once", False),
-    BoundHook(HookKind.POST_UNPATCH, "fs/a.c", "restore", True),
+HOOKS = tuple(
+    BoundHook("vmlinux", kind, "manifests/x/hooks.c", f"do_{kind.value}", False) for kind in HookKind
 )
-CASES: dict[str, tuple[Sequence[PatchedFunction], Sequence[Reference], Sequence[BoundHook]]] = {
-    "one-function": ((PLAIN,), (), ()),
-    "all": (ALL, REFERENCES, ()),
+MARKED = (
+    BoundHook("vmlinux", HookKind.PRE_PATCH, "fs/a.c", "prepare.fs_a_c", True),
+    BoundHook("vmlinux", HookKind.LOAD, "fs/a.c", "at_once", False),
+    BoundHook("vmlinux", HookKind.POST_UNPATCH, "fs/a.c", "restore", True),
+)
+LATE = late_reference("loop", "max_part", 2)
+DYNRELAS = (
+    Dynrela("kpatch_place_1_1", "R_X86_64_PC32", LATE, -4),
+    Dynrela("kpatch_place_1_2", "R_X86_64_64", late_reference("jbd2", "jbd2_journal_start", 0), 0),
+)
+IN_LOOP = PatchedFunction("partscan", 1, 0, 16, code(16, (4, 4)), (), "partscan", False)
+
+
+def image(
+    functions: Sequence[PatchedFunction], references: Sequence[Reference], hooks: Sequence[BoundHook]
+) -> PatchedObject:
+    return PatchedObject("vmlinux", tuple(functions), tuple(references), hooks=tuple(hooks))
+
+
+CASES: dict[str, tuple[PatchedObject, ...]] = {
+    "one-function": (image((PLAIN,), (), ()),),
+    "all": (image(ALL, REFERENCES, ()),),
     # kallsyms does not list it, so the core cannot compare it.
-    "only-unlisted": ((PLAIN,), REFERENCES[-1:], ()),
-    "hooks": ((PLAIN,), REFERENCES[:1], HOOKS),
-    "only-hooks": ((), (), HOOKS[2:4]),
-    "marked-hooks": ((PLAIN,), (), MARKED),
+    "only-unlisted": (image((PLAIN,), REFERENCES[-1:], ()),),
+    "hooks": (image((PLAIN,), REFERENCES[:1], HOOKS),),
+    "only-hooks": (image((), (), HOOKS[2:4]),),
+    "marked-hooks": (image((PLAIN,), (), MARKED),),
+    "module": (PatchedObject("loop", (IN_LOOP,), (), DYNRELAS),),
+    "image-and-modules": (
+        image((PLAIN,), REFERENCES[:1], HOOKS[:1]),
+        PatchedObject("loop", (IN_LOOP,), (), DYNRELAS[:1], HOOKS[2:3]),
+        PatchedObject("virtio_net", (), (), (), MARKED[:1]),
+    ),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: str) -> None:
-    functions, references, hooks = CASES[case]
+    objects = CASES[case]
     texts = module_sources(
         name=case,
         description='Says "*/" and \\',
         release="6.1.0-50-amd64",
         version="6.1.176-1",
         build_id="06f8bde30046985060c60820f7a11515a33afb06",
-        functions=functions,
-        references=references,
-        hooks=hooks,
-        objects=["1_fs_a.o", "2_fs_b.o"],
+        objects=objects,
+        files=["1_fs_a.o", "2_fs_b.o"],
     )
     assert set(texts) == {"patch.c", "Kbuild"}
     path = GOLDEN / f"{case}.c"
@@ -112,7 +133,7 @@ def test_names_that_patch_c_gives_are_known(case: str) -> None:
 def test_the_same_input_gives_the_same_text_in_any_order_of_references() -> None:
     def text(references: tuple[Reference, ...]) -> str:
         facts = {"name": "x", "description": "d", "release": "r", "version": "v", "build_id": "00"}
-        return module_sources(**facts, functions=ALL, references=references, objects=["a.o"])["patch.c"]
+        return module_sources(**facts, objects=(image(ALL, references, ()),), files=["a.o"])["patch.c"]
 
     anchors = [line for line in text(REFERENCES).splitlines() if line.startswith("extern const")]
     assert anchors == [

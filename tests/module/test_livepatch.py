@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from kbuild_py.elf import constants as elf
@@ -20,7 +22,7 @@ from kbuild_py.elf.write import write_object
 from kbuild_py.errors import UserError
 from kbuild_py.manifest.model import HookKind
 from kbuild_py.module.hooks import BoundHook
-from kbuild_py.module.kpatch import Code, Part, PatchedFunction
+from kbuild_py.module.kpatch import Code, Part, PatchedFunction, PatchedObject
 from kbuild_py.module.late import with_late_relocations
 from kbuild_py.module.livepatch import SHADOW, check_kernel, module_sources, notes
 
@@ -29,7 +31,11 @@ SHOW = PatchedFunction("show", 2, 0xFFFFFFFF81000010, 4, Code(b"code", ()), (PAR
 LATE = ".klp.sym.vmlinux.secret,3"
 
 
-def text(**more: object) -> str:
+def text(
+    functions: tuple[PatchedFunction, ...] = (SHOW,),
+    hooks: tuple[BoundHook, ...] = (),
+    shadow: Sequence[str] = (),
+) -> str:
     """patch.c for one function."""
     about = {
         "name": "x",
@@ -38,7 +44,8 @@ def text(**more: object) -> str:
         "version": "6.1-1",
         "build_id": "00" * 19 + "ff",
     }
-    return module_sources(**{**about, "functions": (SHOW,), "objects": ["a.o"], **more})["patch.c"]  # type: ignore[arg-type]
+    objects = [PatchedObject("vmlinux", functions, hooks=hooks)]
+    return module_sources(**about, objects=objects, shadow=shadow, files=["a.o"])["patch.c"]
 
 
 def test_functions_go_by_name_and_position() -> None:
@@ -51,17 +58,17 @@ def test_functions_go_by_name_and_position() -> None:
 
 def test_without_functions_the_list_is_there_all_the_same() -> None:
     """Livepatch refuses an object that has none."""
-    assert "static struct klp_func vmlinux_funcs[] = {\n\t{ }\n};" in text(functions=())
+    assert "static struct klp_func funcs_1[] = {\n\t{ }\n};" in text(functions=())
 
 
 def test_hooks_are_callbacks() -> None:
     hooks = (
-        BoundHook(HookKind.PRE_PATCH, "fs/a.c", "prepare", True),
-        BoundHook(HookKind.POST_UNPATCH, "hooks.c", "forget", False),
+        BoundHook("vmlinux", HookKind.PRE_PATCH, "fs/a.c", "prepare", True),
+        BoundHook("vmlinux", HookKind.POST_UNPATCH, "hooks.c", "forget", False),
     )
     made = text(hooks=hooks)
-    assert "return hook_pre_patch(object);" in made and "\thook_post_unpatch();" in made
-    assert ".pre_patch = vmlinux_pre_patch," in made and ".post_unpatch = vmlinux_post_unpatch," in made
+    assert "return hook_1_pre_patch(object);" in made and "\thook_1_post_unpatch();" in made
+    assert ".pre_patch = object_1_pre_patch," in made and ".post_unpatch = object_1_post_unpatch," in made
 
 
 def test_shadow_variables_are_the_kernels_and_only_those_that_are_used() -> None:

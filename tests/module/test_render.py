@@ -54,11 +54,13 @@ def test_white_space_becomes_one_line() -> None:
 
 def test_a_name_that_nobody_gave_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError, match="objects"):
-        render("Kbuild.j2", {"name": "x"})
+        render("Kbuild.j2", {"name": "x", "module": "kpatch-x"})
 
 
 def test_kbuild() -> None:
-    assert render("Kbuild.j2", {"name": "a-b", "objects": ["1_fs_x.o", "2_mm_y.o"]}) == (
+    assert render(
+        "Kbuild.j2", {"module": "kpatch-a-b", "name": "a-b", "objects": ["1_fs_x.o", "2_mm_y.o"]}
+    ) == (
         "# SPDX-License-Identifier: GPL-2.0-or-later\n"
         '# Patch module "a-b"; generated from the manifest.\n'
         "obj-m := kpatch-a-b.o\n"

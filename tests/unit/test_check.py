@@ -12,14 +12,17 @@ import pytest
 
 from kbuild_py.errors import UserError
 from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.manifest.model import PatchedObject
 from kbuild_py.unit.check import check_patches
 
 pytestmark = pytest.mark.kernel
 
+VMLINUX = (PatchedObject("vmlinux", None, "m.yaml:8:3"),)
+
 
 def problems(kernel: TargetKernel, *patches: Path) -> list[str]:
     with pytest.raises(UserError) as caught:
-        check_patches(kernel, patches)
+        check_patches(kernel, patches, VMLINUX)
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -30,7 +33,7 @@ def add(text: str) -> str:
 def test_several_patches_of_several_files(debian12: TargetKernel, patch_file: Callable[..., Path]) -> None:
     one = patch_file({"fs/exec.c": add, "fs/proc/meminfo.c": add}, "1.patch")
     two = patch_file({"kernel/fork.c": add}, "2.patch")
-    units = check_patches(debian12, [one, two])
+    units = check_patches(debian12, [one, two], VMLINUX)
     assert [unit.source.path for unit in units] == ["fs/exec.c", "fs/proc/meminfo.c", "kernel/fork.c"]
     assert all(unit.command.source == unit.source.path for unit in units)
     assert all(unit.source.text.endswith("int added;\n") for unit in units)
@@ -77,5 +80,5 @@ def test_the_option_of_a_file_that_is_not_built(
 def test_a_moved_hunk_is_noted(debian12: TargetKernel, patch_file: Callable[..., Path]) -> None:
     patch = patch_file({"fs/exec.c": add})
     patch.write_text(re.sub(r"@@ -(\d+)", "@@ -2", patch.read_text()))
-    (unit,) = check_patches(debian12, [patch])
+    (unit,) = check_patches(debian12, [patch], VMLINUX)
     assert "the only place where its lines are" in unit.source.notes[0]

@@ -17,6 +17,7 @@ import pytest
 from kbuild_py.errors import UserError
 from kbuild_py.kernel.kbuild import arguments
 from kbuild_py.kernel.target import TargetKernel
+from kbuild_py.manifest.model import PatchedObject
 from kbuild_py.unit.check import TranslationUnit, check_patches
 from kbuild_py.unit.command import CompileCommand, record
 from kbuild_py.unit.compile import (
@@ -115,7 +116,7 @@ def unit_of(
     """The translation unit of one changed file."""
 
     def make(path: str, change: Callable[[str], str]) -> TranslationUnit:
-        (unit,) = check_patches(debian12, [patch_file({path: change})])
+        (unit,) = check_patches(debian12, [patch_file({path: change})], [PatchedObject("vmlinux", None, "")])
         return unit
 
     return make

@@ -77,7 +77,7 @@ static const struct kpatch_part parts_of_3[] = {
 	},
 };
 
-static const struct kpatch_func vmlinux_funcs[] = {
+static const struct kpatch_func funcs_1[] = {
 	{
 		.old_name = "show",
 		.old_sympos = 1,
@@ -110,7 +110,7 @@ static const struct kpatch_func vmlinux_funcs[] = {
 };
 
 /* What the patched code reaches; the core compares each address with the running kernel's symbols. */
-static const struct kpatch_reference vmlinux_references[] = {
+static const struct kpatch_reference references_1[] = {
 	{ "after", 1, anchor_1 + 0x4000 },
 	{ "before", 4, anchor_1 - 0x800 },
 	{ "per_cpu", 1, anchor_2 + 0x40 },
@@ -119,10 +119,10 @@ static const struct kpatch_reference vmlinux_references[] = {
 
 static const struct kpatch_object objects[] = {
 	{
-		.funcs = vmlinux_funcs,
-		.nr_funcs = ARRAY_SIZE(vmlinux_funcs),
-		.references = vmlinux_references,
-		.nr_references = ARRAY_SIZE(vmlinux_references),
+		.funcs = funcs_1,
+		.nr_funcs = ARRAY_SIZE(funcs_1),
+		.references = references_1,
+		.nr_references = ARRAY_SIZE(references_1),
 	},
 };
 

@@ -23,7 +23,7 @@ static const struct kpatch_span spans_1[] = {
 	{ 0x0, 5 },
 };
 
-static const struct kpatch_func vmlinux_funcs[] = {
+static const struct kpatch_func funcs_1[] = {
 	{
 		.old_name = "show",
 		.old_sympos = 1,
@@ -35,66 +35,66 @@ static const struct kpatch_func vmlinux_funcs[] = {
 };
 
 /* What the patched code reaches; the core compares each address with the running kernel's symbols. */
-static const struct kpatch_reference vmlinux_references[] = {
+static const struct kpatch_reference references_1[] = {
 	{ "after", 1, anchor_1 + 0x4000 },
 };
 
 /* The hooks take no argument, so that one source fits every backend. */
-extern int hook_pre_patch(void) asm("do_pre_patch");
+extern int hook_1_pre_patch(void) asm("do_pre_patch");
 
-static int vmlinux_pre_patch(const struct kpatch_object *object)
+static int object_1_pre_patch(const struct kpatch_object *object)
 {
-	return hook_pre_patch();
+	return hook_1_pre_patch();
 }
 
-extern void hook_load(void) asm("do_load");
+extern void hook_1_load(void) asm("do_load");
 
-static void vmlinux_load(const struct kpatch_object *object)
+static void object_1_load(const struct kpatch_object *object)
 {
-	hook_load();
+	hook_1_load();
 }
 
-extern void hook_post_patch(void) asm("do_post_patch");
+extern void hook_1_post_patch(void) asm("do_post_patch");
 
-static void vmlinux_post_patch(const struct kpatch_object *object)
+static void object_1_post_patch(const struct kpatch_object *object)
 {
-	hook_post_patch();
+	hook_1_post_patch();
 }
 
-extern void hook_pre_unpatch(void) asm("do_pre_unpatch");
+extern void hook_1_pre_unpatch(void) asm("do_pre_unpatch");
 
-static void vmlinux_pre_unpatch(const struct kpatch_object *object)
+static void object_1_pre_unpatch(const struct kpatch_object *object)
 {
-	hook_pre_unpatch();
+	hook_1_pre_unpatch();
 }
 
-extern void hook_unload(void) asm("do_unload");
+extern void hook_1_unload(void) asm("do_unload");
 
-static void vmlinux_unload(const struct kpatch_object *object)
+static void object_1_unload(const struct kpatch_object *object)
 {
-	hook_unload();
+	hook_1_unload();
 }
 
-extern void hook_post_unpatch(void) asm("do_post_unpatch");
+extern void hook_1_post_unpatch(void) asm("do_post_unpatch");
 
-static void vmlinux_post_unpatch(const struct kpatch_object *object)
+static void object_1_post_unpatch(const struct kpatch_object *object)
 {
-	hook_post_unpatch();
+	hook_1_post_unpatch();
 }
 
 static const struct kpatch_object objects[] = {
 	{
-		.funcs = vmlinux_funcs,
-		.nr_funcs = ARRAY_SIZE(vmlinux_funcs),
-		.references = vmlinux_references,
-		.nr_references = ARRAY_SIZE(vmlinux_references),
+		.funcs = funcs_1,
+		.nr_funcs = ARRAY_SIZE(funcs_1),
+		.references = references_1,
+		.nr_references = ARRAY_SIZE(references_1),
 		.callbacks = {
-			.pre_patch = vmlinux_pre_patch,
-			.load = vmlinux_load,
-			.post_patch = vmlinux_post_patch,
-			.pre_unpatch = vmlinux_pre_unpatch,
-			.unload = vmlinux_unload,
-			.post_unpatch = vmlinux_post_unpatch,
+			.pre_patch = object_1_pre_patch,
+			.load = object_1_load,
+			.post_patch = object_1_post_patch,
+			.pre_unpatch = object_1_pre_unpatch,
+			.unload = object_1_unload,
+			.post_unpatch = object_1_post_unpatch,
 		},
 	},
 };

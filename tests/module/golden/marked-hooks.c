@@ -20,7 +20,7 @@ static const struct kpatch_span spans_1[] = {
 	{ 0x0, 5 },
 };
 
-static const struct kpatch_func vmlinux_funcs[] = {
+static const struct kpatch_func funcs_1[] = {
 	{
 		.old_name = "show",
 		.old_sympos = 1,
@@ -31,39 +31,39 @@ static const struct kpatch_func vmlinux_funcs[] = {
 	},
 };
 
-/* Callbacks that the patched source names are written for livepatch, whose object has no name for vmlinux. */
-static unsigned long no_object[64];
+/* Callbacks that the patched source names are written for livepatch, whose object is another one. */
+static unsigned long no_object_1[64];
 
 /* The hooks take no argument, so that one source fits every backend. */
-extern int hook_pre_patch(void *object) asm("prepare.fs_a_c");
+extern int hook_1_pre_patch(void *object) asm("prepare.fs_a_c");
 
-static int vmlinux_pre_patch(const struct kpatch_object *object)
+static int object_1_pre_patch(const struct kpatch_object *object)
 {
-	return hook_pre_patch(no_object);
+	return hook_1_pre_patch(no_object_1);
 }
 
-extern void hook_load(void) asm("at_once");
+extern void hook_1_load(void) asm("at_once");
 
-static void vmlinux_load(const struct kpatch_object *object)
+static void object_1_load(const struct kpatch_object *object)
 {
-	hook_load();
+	hook_1_load();
 }
 
-extern void hook_post_unpatch(void *object) asm("restore");
+extern void hook_1_post_unpatch(void *object) asm("restore");
 
-static void vmlinux_post_unpatch(const struct kpatch_object *object)
+static void object_1_post_unpatch(const struct kpatch_object *object)
 {
-	hook_post_unpatch(no_object);
+	hook_1_post_unpatch(no_object_1);
 }
 
 static const struct kpatch_object objects[] = {
 	{
-		.funcs = vmlinux_funcs,
-		.nr_funcs = ARRAY_SIZE(vmlinux_funcs),
+		.funcs = funcs_1,
+		.nr_funcs = ARRAY_SIZE(funcs_1),
 		.callbacks = {
-			.pre_patch = vmlinux_pre_patch,
-			.load = vmlinux_load,
-			.post_unpatch = vmlinux_post_unpatch,
+			.pre_patch = object_1_pre_patch,
+			.load = object_1_load,
+			.post_unpatch = object_1_post_unpatch,
 		},
 	},
 };

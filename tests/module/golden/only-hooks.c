@@ -7,27 +7,26 @@
  */
 #include <linux/module.h>
 #include "kpatch.h"
-
 /* The hooks take no argument, so that one source fits every backend. */
-extern void hook_post_patch(void) asm("do_post_patch");
+extern void hook_1_post_patch(void) asm("do_post_patch");
 
-static void vmlinux_post_patch(const struct kpatch_object *object)
+static void object_1_post_patch(const struct kpatch_object *object)
 {
-	hook_post_patch();
+	hook_1_post_patch();
 }
 
-extern void hook_pre_unpatch(void) asm("do_pre_unpatch");
+extern void hook_1_pre_unpatch(void) asm("do_pre_unpatch");
 
-static void vmlinux_pre_unpatch(const struct kpatch_object *object)
+static void object_1_pre_unpatch(const struct kpatch_object *object)
 {
-	hook_pre_unpatch();
+	hook_1_pre_unpatch();
 }
 
 static const struct kpatch_object objects[] = {
 	{
 		.callbacks = {
-			.post_patch = vmlinux_post_patch,
-			.pre_unpatch = vmlinux_pre_unpatch,
+			.post_patch = object_1_post_patch,
+			.pre_unpatch = object_1_pre_unpatch,
 		},
 	},
 };

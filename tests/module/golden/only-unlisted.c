@@ -20,7 +20,7 @@ static const struct kpatch_span spans_1[] = {
 	{ 0x0, 5 },
 };
 
-static const struct kpatch_func vmlinux_funcs[] = {
+static const struct kpatch_func funcs_1[] = {
 	{
 		.old_name = "show",
 		.old_sympos = 1,
@@ -33,8 +33,8 @@ static const struct kpatch_func vmlinux_funcs[] = {
 
 static const struct kpatch_object objects[] = {
 	{
-		.funcs = vmlinux_funcs,
-		.nr_funcs = ARRAY_SIZE(vmlinux_funcs),
+		.funcs = funcs_1,
+		.nr_funcs = ARRAY_SIZE(funcs_1),
 	},
 };
 
