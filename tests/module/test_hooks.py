@@ -155,12 +155,12 @@ def test_a_hook_stays_in_memory(tmp_path: Path) -> None:
 
 def test_names_of_the_patch_module_are_taken(tmp_path: Path) -> None:
     """A hook of this name would be patch.c's wrapper, which called itself for ever."""
-    sources = own(tmp_path, "void vmlinux_load(void) { other(2); } void patch_exit(void) { other(3); }")
-    text = refusal(manifest((HookKind.LOAD, "vmlinux_load"), (HookKind.UNLOAD, "patch_exit")), {}, sources)
+    sources = own(tmp_path, "void object_1_load(void) { other(2); } void patch_exit(void) { other(3); }")
+    text = refusal(manifest((HookKind.LOAD, "object_1_load"), (HookKind.UNLOAD, "patch_exit")), {}, sources)
     assert text == "\n".join(
         f"m.yaml:{row}:9: {name!r}, the {kind} hook, is a name that the patch module has already\n"
         "  hint: give it another name"
-        for row, kind, name in ((11, "load", "vmlinux_load"), (12, "unload", "patch_exit"))
+        for row, kind, name in ((11, "load", "object_1_load"), (12, "unload", "patch_exit"))
     )
 
 

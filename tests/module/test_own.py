@@ -159,7 +159,11 @@ def test_hooks_and_patch_call_each_other(project: Throwaway, debian12: TargetKer
 
     source = project.root / "manifests" / "both" / "own.c"
     source.write_text(SOURCE.replace("total_forks %lu", "forks %lu"))
-    assert titles(project.built("build:both")) == ["compile own.c", "build the patch module"]
+    assert titles(project.built("build:both")) == [
+        "compile own.c",
+        "build the patch module",
+        "write the build's record",
+    ]
     assert project.module("both").read_bytes() != before
     source.write_text(SOURCE)
     project.built("build:both")
