@@ -55,6 +55,7 @@ PURE = {
     ),
     "kbuild_py.module.livepatch": (
         "kbuild_py.errors",
+        "kbuild_py.symbols",
         "kbuild_py.module.hooks",
         "kbuild_py.module.kpatch",
         "kbuild_py.module.render",
