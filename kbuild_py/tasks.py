@@ -51,6 +51,8 @@ Task = dict[str, Any]
 UNFIT = re.compile(r"[^\w/.+@~-]")
 # doit commands that change nothing.
 READING = ("help", "info", "list", "tabcompletion")
+# The tasks of a build that come before its modules, the same for every backend.
+COMMON_STAGES = ("_sources", "_compile", "_proof", "_delta", "_source", "_contract")
 # What goes wrong with files although the program is right.
 MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -278,7 +280,11 @@ def build_tasks(project: Project, build: Build) -> Iterator[Task]:
         f"sources:{build.label}",
         "apply the patch, record commands",
         "make_sources",
-        says=manifest.patches,
+        says=(
+            manifest.patches,
+            manifest.backends,
+            [(item.name, item.functions == ()) for item in manifest.objects],
+        ),
         task_dep=[f"kernel:{build.kernel.name}"],
         file_dep=[kernel_facts, *manifest.patches],
         targets=[build.commands, *(build.patched_source(source) for source in build.sources)],
@@ -442,6 +448,11 @@ def public_tasks(project: Project) -> Iterator[Task]:
                 "clean": [(remove, [build.folder]) for build in builds] if basename == "build" else [],
             }
     yield {
+        "basename": "matrix",
+        "doc": "say what has become of each manifest for each kernel, and write build/matrix.{json,md,html}",
+        "actions": [(refusing(show_matrix), [project])],
+    }
+    yield {
         "basename": "test",
         "doc": "format, lint, types and all tests (fast ones first, boots last)",
         "actions": [(refusing(action("run_tests")), [project.root])],
@@ -460,6 +471,44 @@ def last_tasks(build: Build, stage: str) -> Sequence[str]:
     if stage not in ("module", "verify"):
         return [f"{stage}:{build.label}"]
     return [build.on(backend).task(stage) for backend in build.manifest.backends]
+
+
+def show_matrix(project: Project) -> None:
+    """Print and write the matrix; `UserError` when something in it is refused or has failed."""
+    from kbuild_py import matrix
+
+    core = {task["name"]: stage_of(task) for task in core_tasks(project) if "meta" in task}
+    cells = []
+    for build in project.builds():
+        tasks = {task["basename"]: stage_of(task) for task in build_tasks(project, build)}
+        common = [one for name, one in tasks.items() if name.partition(":")[0] in COMMON_STAGES]
+        for backend in build.manifest.backends:
+            files = build.on(backend)
+            first = [core[build.kernel.name]] if backend is Backend.KPATCH else []
+            cells.append(
+                matrix.cell(
+                    build.manifest.name,
+                    build.kernel.name,
+                    backend.value,
+                    [*first, *common, tasks[f"_{files.task('module')}"]],
+                    tasks[f"_{files.task('verify')}"],
+                    files.module,
+                    [unit.proof for unit in build.units],
+                )
+            )
+    print(matrix.text(cells), end="", flush=True)
+    matrix.write(project.root / "build", cells)
+    if bad := sum(one.outcome in matrix.BAD for one in cells):
+        raise refuse("", f"{bad} of {len(cells)} are refused or have failed")
+
+
+def stage_of(task: Task) -> Any:
+    """What the matrix wants to know of a task."""
+    from kbuild_py.matrix import Stage
+
+    about = task["meta"]
+    name = task["basename"].removeprefix("_").partition(":")[0]
+    return Stage(name, about["stamp"], about["values"], task["file_dep"])
 
 
 def used_kernels(project: Project) -> list[KernelDescription]:
@@ -497,14 +546,19 @@ def stamped(stamp: Path, values: Sequence[str], does: Callable[..., None], *argu
 
     def run(*arguments: Any, task: Any) -> None:
         inputs = stamps.fingerprint(values, task.file_dep)
-        stamp.unlink(missing_ok=True)
-        does(*arguments)
+        stamps.clear(stamp)
+        try:
+            does(*arguments)
+        except UserError as error:
+            stamps.put_refusal(stamp, inputs, error)
+            raise
         stamps.put(stamp, inputs)
 
     def is_current(task: Any) -> bool:
         return stamps.is_current(stamp, values, task.file_dep)
 
-    return {"actions": [(refusing(run), arguments)], "uptodate": [is_current]}
+    about = {"stamp": stamp, "values": values}
+    return {"actions": [(refusing(run), arguments)], "uptodate": [is_current], "meta": about}
 
 
 def remove(folder: Path) -> None:
