@@ -106,7 +106,7 @@ def build(package: Package, output: Path) -> None:
             os.utime(entry, (package.epoch, package.epoch))
         made = folder / "made.deb"
         run(
-            ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", tree, made],
+            ["dpkg-deb", "--root-owner-group", "-Zxz", "-z6", "--build", tree, made],
             env={"SOURCE_DATE_EPOCH": str(package.epoch), "DPKG_DEB_THREADS_MAX": "1"},
         )
         write_atomic(output, made.read_bytes())

@@ -53,6 +53,7 @@ def test_the_same_bytes_elsewhere_and_later(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "5")
+    monkeypatch.setenv("DPKG_DEB_COMPRESSOR_LEVEL", "0")
     (tmp_path / "other folder").mkdir()
     before = os.umask(0o077)
     try:
