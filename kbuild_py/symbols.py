@@ -231,6 +231,7 @@ def resolve(
         for symbol in unit.object.symbols
         if symbol.section != SHN_UNDEF and symbol.bind != STB_LOCAL
     }
+    _refuse_taken(units, changed, problems)
     anchors = (LateSymbols if late else Anchors)(exports, symbols, avoid=defined | changed)
     references: dict[tuple[str, str, int], Reference] = {}
     bound = []
@@ -247,7 +248,8 @@ def resolve(
                 reached[symbol.index] = other
                 continue
             # Another unit's changed function is reached through the old one, as everybody else does.
-            by_name = {} if local or symbol.name in changed else exports
+            own = unit.home is not None and _defines(unit.home, symbol.name)
+            by_name = {} if local or own or symbol.name in changed else exports
             address = _address(symbol, local, unit, by_name, symbols, problems)
             if address is None:
                 continue
@@ -272,6 +274,25 @@ def resolve(
     published = _publish(units, bound)
     ordered = sorted(references.values(), key=lambda item: (item.object, item.name, item.address))
     return published, tuple(ordered)
+
+
+def _refuse_taken(units: Sequence[Unit], changed: Set[str], problems: Problems) -> None:
+    """A global that the patch adds is seen by all its units: it must not be another module's own."""
+    homes = {unit.home.name: unit.home for unit in units if unit.home}
+    for unit in units:
+        mine = unit.home.name if unit.home else VMLINUX
+        for symbol in unit.object.symbols:
+            if symbol.section == SHN_UNDEF or symbol.bind == STB_LOCAL or symbol.name in changed:
+                continue
+            for name, home in homes.items():
+                if name != mine and _defines(home, symbol.name):
+                    cause = f"defines {symbol.name!r}, and the module {name} has a global symbol of that name"
+                    problems.add(unit.source, cause, "make it static, or give it another name")
+
+
+def _defines(home: Home, name: str) -> bool:
+    """Whether the module itself has a global symbol of that name, which it means before anybody's export."""
+    return any(one.type.isupper() and one.address in home.own for one in home.symbols.named(name))
 
 
 def _export_of_module(
@@ -326,7 +347,7 @@ def _address(
                 return globals_[0].address
     if name in unit.addresses:
         return unit.addresses[name]
-    found = (home.symbols.named(name) if home else ()) or symbols.named(name)
+    found = (home.symbols if home else symbols).named(name)
     if len(found) == 1:
         return found[0].address
     if not found and symbol.bind == STB_WEAK:

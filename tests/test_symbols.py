@@ -8,7 +8,7 @@ import pytest
 from kbuild_py.elf.object import SHN_UNDEF, ObjectFile
 from kbuild_py.errors import UserError
 from kbuild_py.kernel.symbols import KernelSymbols
-from kbuild_py.symbols import Unit, parse_symvers, resolve
+from kbuild_py.symbols import Home, Unit, parse_symvers, resolve
 from tests.elf.builder import build, function, reloc, section, symbol
 
 SYMBOLS = KernelSymbols(
@@ -187,3 +187,40 @@ def test_unused_undefined_symbols_are_dropped() -> None:
     obj = build(function("f", b"\xc3"), symbols=[symbol("nobody")])
     (bound,), _ = resolve([unit(obj)], EXPORTS, SYMBOLS)
     assert all(item.section != SHN_UNDEF for item in bound.object.symbols[1:])
+
+
+# --- modules --------------------------------------------------------------------------------------------
+
+MODULE = KernelSymbols(
+    """
+ffffffffc0000000 T jiffies
+ffffffffc0000010 T reset
+ffffffffc0000020 t own
+""",
+    "module",
+)
+
+
+def in_module(obj: ObjectFile, *, locals_: set[str] = frozenset()) -> Unit:  # type: ignore[assignment]
+    home = Home("m", MODULE, range(0xFFFFFFFFC0000000, 0xFFFFFFFFC0001000), (0, 0), frozenset())
+    return replace(unit(obj, locals_=locals_, source="m/a.c"), home=home)
+
+
+def test_a_modules_own_global_is_meant_before_an_export_of_its_name() -> None:
+    obj = build(function("f", CALL, reloc(1, "jiffies", -4, "PLT32")))
+    (bound,), (reference,) = resolve([in_module(obj)], EXPORTS, SYMBOLS)
+    assert targets(bound.object, ".text.f") == [(".klp.sym.m.jiffies,1", -4)]
+    assert (reference.object, reference.sympos) == ("m", 1)
+
+
+def test_a_modules_static_symbol_is_never_taken_from_vmlinux() -> None:
+    obj = build(function("f", CALL, reloc(1, "counter", -4, "PLT32")))
+    with pytest.raises(UserError, match=r"refers to 'counter'"):
+        resolve([in_module(obj, locals_={"counter"})], EXPORTS, SYMBOLS)
+
+
+def test_what_the_patch_defines_is_no_other_modules() -> None:
+    other = unit(build(function("reset", CALL, reloc(1, "_printk", -4, "PLT32"))), source="fs/a.c")
+    obj = build(function("f", CALL, reloc(1, "reset", -4, "PLT32")))
+    with pytest.raises(UserError, match=r"fs/a.c: defines 'reset', and the module m has a global"):
+        resolve([in_module(obj), other], EXPORTS, SYMBOLS)
