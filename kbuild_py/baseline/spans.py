@@ -58,6 +58,7 @@ def _bytes(count: int) -> Callable[[bytes, bytes], int]:
     return lambda entry, code: count
 
 
+CALL_SITES = ".call_sites"
 # Table, or the beginning of its name -> how many bytes the kernel rewrites, by the entry and the code there.
 SITES: Mapping[str, Callable[[bytes, bytes], int]] = {
     ALTERNATIVES: _alternative,
@@ -68,7 +69,7 @@ SITES: Mapping[str, Callable[[bytes, bytes], int]] = {
     ".static_call_sites": _instruction,
     ".retpoline_sites": _instruction,
     ".return_sites": _instruction,
-    ".call_sites": _instruction,
+    CALL_SITES: _instruction,
     ".ibt_endbr_seal": _instruction,
     ".kcfi_traps": _bytes(14),
     # Constants that are known when the kernel has booted; the entry names the field.
@@ -90,22 +91,34 @@ class Sites:
     def __init__(self, obj: ObjectFile) -> None:
         self._known = obj.machine == elf.EM_X86_64
         self._by_section: dict[int, list[Span]] = defaultdict(list)
+        self._calls: dict[int, list[Span]] = defaultdict(list)
         self._trampolines = {section.index for section in obj.sections if section.name == TRAMPOLINES}
         if self._known:
             for section in obj.sections:
                 for prefix, length in SITES.items():
                     if section.name.startswith(prefix) and section.relocations:
-                        self._add(obj, section, length, BEFORE.get(prefix, 0))
+                        found = self._calls if prefix == CALL_SITES else self._by_section
+                        self._add(obj, section, length, BEFORE.get(prefix, 0), found)
 
     def _add(
-        self, obj: ObjectFile, table: Section, length: Callable[[bytes, bytes], int], before: int
+        self,
+        obj: ObjectFile,
+        table: Section,
+        length: Callable[[bytes, bytes], int],
+        before: int,
+        found: dict[int, list[Span]],
     ) -> None:
         for entry, number, offset in _entries(obj, table):
             code = obj.sections[number].data
-            self._by_section[number].append((offset - before, length(entry, code[offset:])))
+            found[number].append((offset - before, length(entry, code[offset:])))
 
     def rewritten(self, section: int) -> tuple[Span, ...]:
-        """The places of a section that tables name: (offset, bytes), in no order."""
+        """The places of a section that tables name: (offset, bytes), in no order.
+
+        Without direct calls: what the kernel changes there (call depth tracking) it changes only where the
+        callee has room for it, and an empty call's field leads to the next instruction, which has none
+        (arch/x86/kernel/callthunks.c, patch_dest).
+        """
         return tuple(self._by_section.get(section, ()))
 
     def spans(self, one: Piece, address: int, found: bytes, apart: bool = False) -> tuple[Span, ...]:
@@ -116,7 +129,8 @@ class Sites:
         """
         if not self._known:
             return ((0, one.size),)
-        result = [(offset - one.start, size) for offset, size in self._by_section.get(one.section, ())]
+        sites = (*self._by_section.get(one.section, ()), *self._calls.get(one.section, ()))
+        result = [(offset - one.start, size) for offset, size in sites]
         if one.section in self._trampolines:
             result.append((0, JUMP))
         at = found.find(ENDBR)

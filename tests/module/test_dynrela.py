@@ -98,6 +98,14 @@ def test_an_instruction_with_two_owners_is_refused(tmp_path: Path) -> None:
     check_places("a.c", assembled(tmp_path, CODE + JUMP.format(key="other")), late())
 
 
+def test_a_direct_call_is_no_instruction_with_two_owners(tmp_path: Path) -> None:
+    """Kernels with call depth tracking list all of them."""
+    sites = '.section .call_sites,"a"\n.long f - .\n'
+    check_places("a.c", assembled(tmp_path, CODE + sites), late())
+    with pytest.raises(UserError, match="in an instruction that the kernel"):
+        check_places("a.c", assembled(tmp_path, CODE + sites + sites.replace("call", "return")), late())
+
+
 def test_a_type_that_the_core_does_not_write(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="by a relocation of type R_X86_64_16"):
         check_places("a.c", assembled(tmp_path, '.section .data.p,"aw"\n.word SECRET\n'), late())
