@@ -24,6 +24,7 @@ from pathlib import Path
 
 from kbuild_py import stamps
 from kbuild_py.baseline.proof import Proof, State
+from kbuild_py.columns import aligned
 from kbuild_py.errors import Problem
 from kbuild_py.files import read_json, write_atomic, write_json
 from kbuild_py.module.render import render
@@ -132,11 +133,7 @@ def _proven(proofs: Sequence[Path]) -> tuple[int, int]:
 def text(cells: Sequence[Cell]) -> str:
     """A table for a terminal; below it, what was refused and failed, with the first reason of each."""
     rows = [("MANIFEST", "KERNEL", "BACKEND", "STATE", "PROVEN"), *(_row(one) for one in cells)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = aligned(rows)
     for one in cells:
         if one.problems:
             more = f"\n  and {len(one.problems) - 1} more" if len(one.problems) > 1 else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kbuild_py.columns import aligned
 from kbuild_py.errors import UserError
 from kbuild_py.kernel import config, facts
 from kbuild_py.kernel.lock import read_lock
@@ -14,16 +15,11 @@ from kbuild_py.manifest.model import KernelDescription, Manifest
 
 def listing(kernels: Sequence[KernelDescription], manifests: Sequence[Manifest]) -> str:
     """A line for each kernel: name, release, version, how many manifests name it, whether it is prepared."""
-    head = ("NAME", "RELEASE", "VERSION", "MANIFESTS", "STATE")
-    rows = [head]
+    rows = [("NAME", "RELEASE", "VERSION", "MANIFESTS", "STATE")]
     for kernel in kernels:
         uses = sum(kernel.name in manifest.kernels for manifest in manifests)
         rows.append((kernel.name, kernel.release, kernel.version, str(uses), _state(kernel)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(aligned(rows)) + "\n"
 
 
 def _state(kernel: KernelDescription) -> str:
