@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from kbuild_py.delta import modinfo
 from kbuild_py.elf.object import ObjectFile
-from kbuild_py.kernel.module_image import find_module, read_module, unpacked
+from kbuild_py.elf.read import parse_object
+from kbuild_py.kernel.module_image import find_module, unpacked
 
 
 def module_files(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
@@ -28,8 +30,8 @@ def module_files(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
         name = waiting.pop().replace("-", "_")
         if name not in needs:
             path = find_module(folder, name)
-            files[f"{here}/{name}.ko"] = unpacked(path)
-            needs[name] = depends(read_module(path))
+            files[f"{here}/{name}.ko"] = data = unpacked(path)
+            needs[name] = depends(parse_object(data, str(path)))
             waiting += needs[name]
     if files:
         lines = [f"{name}.ko: {' '.join(f'{one}.ko' for one in _all(name, needs))}" for name in sorted(needs)]
@@ -39,9 +41,8 @@ def module_files(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
 
 def depends(obj: ObjectFile) -> list[str]:
     """What the module's .modinfo says that it depends on, with `_` as the kernel writes names."""
-    data = next((section.data for section in obj.sections if section.name == ".modinfo"), b"")
-    found = [entry[8:] for entry in data.split(b"\0") if entry.startswith(b"depends=")]
-    return [name.replace("-", "_") for entry in found for name in entry.decode().split(",") if name]
+    found = [info.value for info in modinfo.strings(obj) if info.key == "depends"]
+    return [name.replace("-", "_") for value in found for name in value.split(",") if name]
 
 
 def _all(name: str, needs: dict[str, list[str]]) -> list[str]:
