@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kbuild_py.manifest.model import Check, When
-from kbuild_py.vm.guest import Guest, GuestStep, step_for
-from kbuild_py.vm.verify import kernel_log_step, kernel_name, load_step, unload_step
+from kbuild_py.vm.guest import Guest, GuestStep
+from kbuild_py.vm.verify import check_steps, kernel_log_step, kernel_name, load_step, unload_step
 
 PATIENCE = 45  # seconds; a step has 60
 
@@ -56,18 +56,14 @@ def livepatch_guest(
     patch: the module file; modules: the kernel's own modules to load first, in an order that it accepts;
     since: how many steps the guest has had before these
     """
-
-    def of(when: When) -> list[GuestStep]:
-        return [step_for(check) for check in checks if check.when is when]
-
     name = kernel_name(patch)
     steps = [load_step(module, "before load") for module in modules]
-    steps += of(When.BEFORE_LOAD)
+    steps += check_steps(checks, When.BEFORE_LOAD)
     loaded = len(steps)
     steps += [load_step(patch), wait_step(name, True, "load")]
-    steps += of(When.AFTER_LOAD)
+    steps += check_steps(checks, When.AFTER_LOAD)
     steps += [disable_step(name, "unload"), wait_step(name, False, "unload"), unload_step(patch)]
-    steps += [kernel_log_step(since + loaded, "unload"), *of(When.AFTER_UNLOAD)]
+    steps += [kernel_log_step(since + loaded, "unload"), *check_steps(checks, When.AFTER_UNLOAD)]
     steps.append(kernel_log_step(since + len(steps), "end"))
     here = {f"/modules/{module.name}": module for module in (*modules, patch)}
     return Guest(tuple(steps), {**(files or {}), **here})

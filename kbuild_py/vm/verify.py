@@ -46,6 +46,11 @@ def kernel_name(module: Path) -> str:
     return module.name.partition(".ko")[0].replace("-", "_")
 
 
+def check_steps(checks: Sequence[Check], when: When) -> list[GuestStep]:
+    """The manifest's checks of one stage."""
+    return [step_for(check) for check in checks if check.when is when]
+
+
 def load_step(module: Path, stage: str = "load") -> GuestStep:
     """`insmod` of a module file that the guest has under /modules; nothing goes on when it fails."""
     # Why a module is refused is in the kernel's log, behind the line that init wrote for this step.
@@ -86,17 +91,13 @@ def verify_steps(
     core, patch: the module files; modules: the kernel's own modules to load first, in an order that the
     kernel accepts (what the patch changes, or what the checks need).
     """
-
-    def of(when: When) -> list[GuestStep]:
-        return [step_for(check) for check in checks if check.when is when]
-
     steps = [load_step(module, "before load") for module in modules]
-    steps += of(When.BEFORE_LOAD)
+    steps += check_steps(checks, When.BEFORE_LOAD)
     loaded = len(steps)
     steps += [load_step(core), load_step(patch)]
-    steps += of(When.AFTER_LOAD)
+    steps += check_steps(checks, When.AFTER_LOAD)
     steps += [unload_step(patch), kernel_log_step(loaded, "unload")]
-    steps += of(When.AFTER_UNLOAD)
+    steps += check_steps(checks, When.AFTER_UNLOAD)
     steps += [unload_step(core, "end"), kernel_log_step(len(steps), "end")]
     return tuple(steps)
 
